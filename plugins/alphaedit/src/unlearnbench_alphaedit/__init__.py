@@ -1,0 +1,18 @@
+"""Null-space editing of the CLIP text encoder (AlphaEdit) as an unlearnbench method."""
+
+from unlearnbench.api import MethodSpec, hookimpl
+
+
+@hookimpl
+def unlearnbench_methods() -> list[MethodSpec]:
+    """Register the method `alphaedit`."""
+    return [
+        MethodSpec(
+            name="alphaedit",
+            target="unlearnbench_alphaedit.method:AlphaEdit",
+            summary="null-space constrained edit of the text encoder's fc2 layers, guided by the UNet",
+            paper="Choudhary and Agrawal, Editing Concepts in Diffusion Models, U&ME at ICCV 2025; "
+            "Fang et al., AlphaEdit (arXiv:2410.02355)",
+            edits=("text_encoder.*.mlp.fc2.weight",),
+        )
+    ]

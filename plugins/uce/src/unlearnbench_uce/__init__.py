@@ -1,0 +1,17 @@
+"""Unified Concept Editing (UCE) as an unlearnbench method."""
+
+from unlearnbench.api import MethodSpec, hookimpl
+
+
+@hookimpl
+def unlearnbench_methods() -> list[MethodSpec]:
+    """Register the method `uce`."""
+    return [
+        MethodSpec(
+            name="uce",
+            target="unlearnbench_uce.method:UCE",
+            summary="closed-form edit of the cross-attention keys and values",
+            paper="Gandikota et al., Unified Concept Editing in Diffusion Models, WACV 2024 (arXiv:2308.14761)",
+            edits=("unet.*.attn2.to_k.weight", "unet.*.attn2.to_v.weight"),
+        )
+    ]

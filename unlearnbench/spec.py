@@ -1,0 +1,141 @@
+"""Frozen descriptions of what is run: models, samplers, suites, and the tasks that a plan is made of."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from unlearnbench.api import ConceptId, Frozen, Question, Request
+from unlearnbench.identity import digest
+
+Dtype = Literal["float32", "float16", "bfloat16"]
+Column = Literal[
+    "forget", "retain", "harmonic_mean", "forget_direct", "forget_indirect", "neighbour", "edit_seconds"
+]
+
+
+class SamplerSpec(Frozen):
+    """How images are sampled; the same for every method and for the unedited model."""
+
+    scheduler: Literal["ddim", "dpm++", "lms", "pndm", "euler"] = Field("ddim", description="noise scheduler")
+    steps: int = Field(50, ge=1, le=1000, description="denoising steps")
+    guidance: float = Field(7.5, ge=0.0, le=50.0, description="guidance scale of classifier-free guidance")
+    size: int | None = Field(None, ge=8, le=4096, description="height and width in pixels; none = the model's own")
+    dtype: Dtype = Field("float32", description="arithmetic of UNet and VAE")
+
+
+class ModelSpec(Frozen):
+    """A model as a user names it."""
+
+    id: str = Field(min_length=1, description="name of a shipped model, folder, or hub id")
+    revision: str | None = Field(None, description="git revision of a hub id")
+
+
+class Ref(Frozen):
+    """A plugin by name, with its parameters."""
+
+    name: str = Field(min_length=1)
+    params: dict[str, Any] = Field(default_factory=dict)
+    label: str | None = Field(None, description="row name on the board; none = the plugin's name")
+
+    @property
+    def display(self) -> str:
+        """Return the name of the row."""
+        return self.label or self.name
+
+
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) != len(values):
+        raise ValueError("lists an entry twice")
+    return values
+
+
+Distinct = AfterValidator(_distinct)
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1), Distinct]
+
+
+class Suite(Frozen):
+    """A suite file: which concepts, prompts, seeds, sampler, judge and columns make a board."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    title: str
+    version: int = Field(ge=1, description="raise it when anything that changes a score changes")
+    model: ModelSpec
+    dataset: str
+    forget: Annotated[tuple[ConceptId, ...], Field(min_length=1), Distinct] = Field(
+        description="concepts that are forgotten, one edit each"
+    )
+    evaluate: Annotated[tuple[ConceptId, ...], Field(min_length=1), Distinct] = Field(
+        description="concepts whose images are made with every edited model"
+    )
+    seeds: Seeds = Field(description="sampling seeds; each prompt is sampled once a seed")
+    sampler: SamplerSpec
+    evaluator: Ref
+    columns: Annotated[tuple[Column, ...], Field(min_length=1), Distinct] = (
+        "forget", "retain", "harmonic_mean", "forget_indirect", "edit_seconds",
+    )  # fmt: skip
+    presets: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="method -> parameters that differ from the method's defaults in this suite"
+    )
+
+    @model_validator(mode="after")
+    def _forget_is_evaluated(self) -> Suite:
+        missing = [c for c in self.forget if c not in self.evaluate]
+        if missing:
+            raise ValueError(f"forget names concepts that evaluate lacks: {', '.join(missing)}")
+        return self
+
+
+# ---------------------------------------------------------------- tasks: what a key is made of
+class Origin(Frozen):
+    """Which code made a result: a plugin's distribution, version and the digest of its source files."""
+
+    distribution: str
+    version: str
+    source: str = Field(description="tagged digest of the distribution's python files")
+
+
+class EditTask(Frozen):
+    """One edit of the pristine base model."""
+
+    method: str
+    origin: Origin
+    params: dict[str, Any] = Field(description="all parameters, defaults included")
+    request: Request
+    model: str = Field(description="fingerprint of the base model")
+    seed: int = Field(ge=0, description="seed of the method's own randomness")
+    dtype: Dtype = "float32"
+
+    def key(self) -> str:
+        """Return the edit key."""
+        return digest({"stage": "edit", **self.model_dump(mode="json")})
+
+
+class SampleTask(Frozen):
+    """Images of one list of prompts by one edited model; `edit` is None for the unedited model."""
+
+    model: str = Field(description="fingerprint of the base model")
+    edit: str | None = Field(description="edit key")
+    prompts: tuple[str, ...] = Field(min_length=1)
+    seeds: Seeds
+    sampler: SamplerSpec
+
+    def key(self) -> str:
+        """Return the sample key."""
+        return digest({"stage": "sample", **self.model_dump(mode="json")})
+
+
+class ScoreTask(Frozen):
+    """The judge's answers for all images of one sample task."""
+
+    sample: str = Field(description="sample key")
+    evaluator: str
+    origin: Origin
+    params: dict[str, Any]
+    fingerprint: str = Field(description="digest of the judge's weights")
+    question: Question
+
+    def key(self) -> str:
+        """Return the score key."""
+        return digest({"stage": "score", **self.model_dump(mode="json")})
