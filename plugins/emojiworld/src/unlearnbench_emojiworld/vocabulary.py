@@ -62,7 +62,9 @@ class Vocabulary(Entry):
         Raises UserError when the file is missing.
         """
         if not path.exists():
-            raise UserError(f"the vocabulary {path.name} is missing", "pip install --force-reinstall unlearnbench-emojiworld")
+            raise UserError(
+                f"the vocabulary {path.name} is missing", "pip install --force-reinstall unlearnbench-emojiworld"
+            )
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
         for group in ("subjects", "styles", "backgrounds"):
             raw[group] = {key: {"id": key, **fields} for key, fields in raw[group].items()}
