@@ -36,7 +36,8 @@ class Style(Entry):
     """One way of drawing: the work of one set of artists."""
 
     id: Identifier = Field(pattern=IDENTIFIER_PATTERN, description="unique identifier")
-    templates: tuple[str, ...] = Field(min_length=2, description="caption templates with one {} for the subject")
+    templates: tuple[str, ...] = Field(min_length=2, description="direct templates, one {} for the subject")
+    indirect: tuple[str, ...] = Field(min_length=2, description="templates that describe the style without naming it")
 
 
 class Background(Entry):
