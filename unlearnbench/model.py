@@ -1,0 +1,254 @@
+"""The model under edit: a Stable Diffusion pipeline whose weights can be changed, compared and put back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from unlearnbench.api import ModelInfo, TextEmbedding
+from unlearnbench.errors import UserError
+
+_BATCH = 64  # prompts per call of the text encoder
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_TABLES = ("_parameters", "_buffers", "_modules", *_HOOKS)
+
+
+class Model:
+    """A frozen Stable Diffusion 1.x or 2.x pipeline.
+
+    Attributes:
+        info: what is known of the model without its weights.
+        unet: the denoising UNet (diffusers `UNet2DConditionModel`).
+        text_encoder: the text encoder (transformers `CLIPTextModel`, either of its two module layouts).
+        tokenizer: the tokenizer of the text encoder.
+        vae: the autoencoder between images and latents.
+        scheduler: the scheduler that the pipeline came with; samplers are built from its configuration.
+        device: where the weights are.
+        dtype: what the weights are kept in.
+    """
+
+    def __init__(
+        self, info: ModelInfo, *, unet: Any, text_encoder: Any, tokenizer: Any, vae: Any, scheduler: Any
+    ) -> None:
+        self.info = info
+        self.unet = unet
+        self.text_encoder = text_encoder
+        self.tokenizer = tokenizer
+        self.vae = vae
+        self.scheduler = scheduler
+        first = next(unet.parameters())
+        self.device: torch.device = first.device
+        self.dtype: torch.dtype = first.dtype
+        for part in (unet, text_encoder, vae):
+            part.requires_grad_(False)
+            part.eval()
+        self._copies: dict[str, torch.Tensor] = {}  # pristine values on the CPU, of all tensors or of the applied ones
+        self._structure: list[_Structure] = []  # of every module; filled together with a complete set of copies
+        self._changed = False
+
+    @cached_property
+    def pipe(self) -> Any:
+        """Return a `StableDiffusionPipeline` around the same modules, without a safety checker."""
+        from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+
+        return StableDiffusionPipeline(
+            vae=self.vae,
+            text_encoder=self.text_encoder,
+            tokenizer=self.tokenizer,
+            unet=self.unet,
+            scheduler=self.scheduler,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+
+    # ------------------------------------------------------------ text
+    def tokenize(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Tokenize prompts, padded and cut to the text encoder's positions.
+
+        Returns:
+            ids [n, positions]; attention mask [n, positions], 1 from BOS to the first EOS; index [n] of the last
+            subject token, which is 0 (BOS) for an empty prompt. The index comes from the mask because SD 1.x pads
+            with EOS and SD 2.x with '!'. All on the model's device.
+        """
+        encoded = self.tokenizer(
+            list(prompts),
+            padding="max_length",
+            max_length=self.info.text_positions,
+            truncation=True,
+            return_tensors="pt",
+        )
+        mask = encoded["attention_mask"].to(self.device)
+        return encoded["input_ids"].to(self.device), mask, (mask.sum(dim=1) - 2).clamp(min=0)
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> TextEmbedding:
+        """Encode prompts with the current text encoder, as the pipeline conditions its UNet.
+
+        Args:
+            prompts: at least one prompt.
+
+        Returns:
+            states [n, positions, width] after the final layer norm, in the model's dtype and without gradient.
+        """
+        ids, _, last = self.tokenize(prompts)
+        # The pipeline passes no mask: the padded positions are part of what Stable Diffusion was trained on.
+        states = [self.text_encoder(part).last_hidden_state for part in ids.split(_BATCH)]
+        return TextEmbedding(states=torch.cat(states), ids=ids, last=last)
+
+    def text_layers(self) -> list[torch.nn.Module]:
+        """Return the layers of the text encoder, first to last."""
+        root = getattr(self.text_encoder, "text_model", self.text_encoder)
+        return list(root.encoder.layers)
+
+    # ------------------------------------------------------------ UNet
+    def cross_attention(self) -> dict[str, torch.nn.Module]:
+        """Return the cross-attention modules of the UNet (`attn2`) by name, sorted by name."""
+        found = {name: module for name, module in self.unet.named_modules() if name.endswith(".attn2")}
+        return dict(sorted(found.items()))
+
+    # ------------------------------------------------------------ edits
+    @contextmanager
+    def edited(self) -> Iterator[Model]:
+        """Lend the model for one edit that starts from the pristine base, and restore it afterwards.
+
+        Everything that was applied before is dropped on entry. `diff` is meant to be called inside the block. The
+        base is restored bit for bit when the block ends, also by an exception.
+        """
+        self.restore()
+        self.snapshot()
+        self._changed = True
+        try:
+            yield self
+        finally:
+            self.restore()
+
+    def snapshot(self) -> None:
+        """Keep a CPU copy of every tensor of UNet and text encoder; a second call costs nothing.
+
+        Raises:
+            RuntimeError: an edit is applied, so that what a copy would hold is not the base.
+        """
+        if self._structure:
+            return
+        if self._changed:
+            raise RuntimeError("snapshot() of an edited model: call restore() first")
+        for name, tensor in self._tensors().items():
+            self._copies[name] = _cpu_copy(tensor)
+        self._structure = [_Structure(m) for part in (self.unet, self.text_encoder) for m in part.modules()]
+
+    def restore(self) -> None:
+        """Put the pristine base back: values, modules, hooks, attention processors, frozen and in eval mode."""
+        if not self._changed:
+            return
+        for structure in self._structure:
+            structure.restore()
+        with torch.no_grad():
+            for name, tensor in self._tensors().items():
+                copy = self._copies.get(name)
+                if copy is not None and not same_bits(tensor, copy):
+                    if tensor.shape == copy.shape and tensor.dtype == copy.dtype and tensor.device == self.device:
+                        tensor.copy_(copy)
+                    else:
+                        tensor.data = copy.to(self.device, copy=True)
+        for part in (self.unet, self.text_encoder):
+            part.requires_grad_(False)
+            part.eval()
+            part.zero_grad(set_to_none=True)
+        self._changed = False
+
+    def diff(self) -> dict[str, torch.Tensor]:
+        """Return the tensors that differ from the pristine base in at least one bit, as CPU copies sorted by name.
+
+        Keys are 'unet.<name>' and 'text_encoder.<name>', the latter always with the prefix 'text_model.' whichever
+        layout the installed transformers uses.
+
+        Raises:
+            RuntimeError: no pristine copy exists (edit inside `edited`), or a method left other tensors, shapes or
+                dtypes than it found (adapters must be merged before the edit ends).
+        """
+        if not self._structure:
+            raise RuntimeError("diff() without a pristine copy: edit inside `with model.edited():`")
+        tensors = self._tensors()
+        if odd := sorted(set(tensors) ^ set(self._copies)):
+            raise RuntimeError(f"the edit added or removed tensors: {', '.join(odd[:3])} ({len(odd)} in all)")
+        changed: dict[str, torch.Tensor] = {}
+        for name in sorted(tensors):
+            tensor, copy = tensors[name], self._copies[name]
+            if tensor.shape != copy.shape or tensor.dtype != copy.dtype:
+                raise RuntimeError(f"the edit changed shape or dtype of {name}: {tuple(tensor.shape)}, {tensor.dtype}")
+            if not same_bits(tensor, copy):
+                changed[name] = _cpu_copy(tensor)
+        return changed
+
+    def apply(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Set tensors to the values of an edit; `restore` takes them back.
+
+        Args:
+            tensors: keys as `diff` writes them; cast to the model's dtype.
+
+        Raises:
+            UserError: no tensor at all, an unknown name, or a shape that does not fit; nothing is changed then.
+        """
+        own = self._tensors()
+        if not tensors:
+            raise UserError("the edit holds no tensor", "check that it is an unlearnbench edit file; make it again")
+        for name, value in tensors.items():
+            if name not in own:
+                raise UserError(f"the model has no tensor {name}", f"use the model that the edit was made for: {name}")
+            if value.shape != own[name].shape:
+                raise UserError(
+                    f"{name} has shape {tuple(value.shape)} in the edit and {tuple(own[name].shape)} in the model",
+                    "use the model that the edit was made for",
+                )
+        self._changed = True
+        with torch.no_grad():
+            for name, value in tensors.items():
+                if name not in self._copies:
+                    self._copies[name] = _cpu_copy(own[name])
+                own[name].copy_(value)
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        """Return every tensor that an edit may change, under its canonical name; the tensors are the live ones."""
+        live = {f"unet.{name}": tensor for name, tensor in self.unet.state_dict(keep_vars=True).items()}
+        for name, tensor in self.text_encoder.state_dict(keep_vars=True).items():
+            live[f"text_encoder.text_model.{name.removeprefix('text_model.')}"] = tensor
+        return live
+
+
+class _Structure:
+    """The tables of one module: its parameters, buffers, children, hooks and attention processor."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self._module = module
+        self._tables = {name: module.__dict__[name].copy() for name in _TABLES}
+        self._processor = module.__dict__.get("processor")
+
+    def restore(self) -> None:
+        for name, table in self._tables.items():
+            live = self._module.__dict__[name]
+            if live != table if name in _HOOKS else not _same_objects(live, table):
+                live.clear()
+                live.update(table)
+        if self._processor is not None:
+            self._module.__dict__["processor"] = self._processor
+
+
+def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Return whether two tensors have the same shape, dtype and bits; a NaN equals a NaN of the same bits."""
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    left, right = (t.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for t in (a, b))
+    return torch.equal(left, right)
+
+
+def _same_objects(a: Mapping[str, object], b: Mapping[str, object]) -> bool:
+    return list(a) == list(b) and all(a[name] is b[name] for name in a)
+
+
+def _cpu_copy(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().to("cpu", copy=True).contiguous()
