@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from unlearnbench.api import ModelInfo, TextEmbedding
 from unlearnbench.errors import UserError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
 _BATCH = 64  # prompts per call of the text encoder
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-_TABLES = ("_parameters", "_buffers", "_modules", *_HOOKS)
 
 
 class Model:
@@ -97,7 +97,8 @@ class Model:
         """
         ids, _, last = self.tokenize(prompts)
         # The pipeline passes no mask: the padded positions are part of what Stable Diffusion was trained on.
-        states = [self.text_encoder(part).last_hidden_state for part in ids.split(_BATCH)]
+        parts = (ids[i : i + _BATCH] for i in range(0, len(ids), _BATCH))
+        states = [self.text_encoder(part).last_hidden_state for part in parts]
         return TextEmbedding(states=torch.cat(states), ids=ids, last=last)
 
     def text_layers(self) -> list[torch.nn.Module]:
@@ -221,21 +222,24 @@ class Model:
 
 
 class _Structure:
-    """The tables of one module: its parameters, buffers, children, hooks and attention processor."""
+    """One module as it was: its attributes (attention processor included), parameters, buffers, children and hooks."""
 
     def __init__(self, module: torch.nn.Module) -> None:
         self._module = module
-        self._tables = {name: module.__dict__[name].copy() for name in _TABLES}
-        self._processor = module.__dict__.get("processor")
+        self._attributes = dict(vars(module))
+        self._tables = {name: value.copy() for name, value in vars(module).items() if _is_table(name)}
 
     def restore(self) -> None:
+        live = vars(self._module)
+        live.clear()
+        live.update(self._attributes)
         for name, table in self._tables.items():
-            live = self._module.__dict__[name]
-            if live != table if name in _HOOKS else not _same_objects(live, table):
-                live.clear()
-                live.update(table)
-        if self._processor is not None:
-            self._module.__dict__["processor"] = self._processor
+            live[name].clear()
+            live[name].update(table)
+
+
+def _is_table(attribute: str) -> bool:
+    return attribute in ("_parameters", "_buffers", "_modules") or attribute.endswith("_hooks")
 
 
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
@@ -244,10 +248,6 @@ def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
         return False
     left, right = (t.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for t in (a, b))
     return torch.equal(left, right)
-
-
-def _same_objects(a: Mapping[str, object], b: Mapping[str, object]) -> bool:
-    return list(a) == list(b) and all(a[name] is b[name] for name in a)
 
 
 def _cpu_copy(tensor: torch.Tensor) -> torch.Tensor:

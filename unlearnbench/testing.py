@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from unlearnbench.api import ModelInfo
 from unlearnbench.identity import digest
 from unlearnbench.model import Model
-from unlearnbench.spec import Dtype
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from unlearnbench.spec import Dtype
 
 _BOS, _EOS = "<|startoftext|>", "<|endoftext|>"
 _WORDS = (
-    "a an the of in on and with photo picture painting image style cat dog bird apple pear red green blue tree house "
-    "sky sun rain city beach running walking sleeping dancing"
-).split()
+    "a", "an", "the", "of", "in", "on", "and", "with", "photo", "picture", "painting", "image", "style", "cat", "dog",
+    "bird", "apple", "pear", "red", "green", "blue", "tree", "house", "sky", "sun", "rain", "city", "beach", "running",
+    "walking", "sleeping", "dancing",
+)  # fmt: skip
 _SCHEDULE = {
     "beta_start": 0.00085,
     "beta_end": 0.012,
