@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -9,10 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from unlearnbench.api import ModelInfo, TextEmbedding
-from unlearnbench.errors import UserError
+from unlearnbench.errors import PrerequisiteError, UserError
+from unlearnbench.modelfiles import local_folder, model_info, pipeline_files, read_json, variant_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from unlearnbench.spec import Dtype, ModelSpec
 
 _BATCH = 64  # prompts per call of the text encoder
 
@@ -53,18 +58,25 @@ class Model:
     @cached_property
     def pipe(self) -> Any:
         """Return a `StableDiffusionPipeline` around the same modules, without a safety checker."""
-        from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+        with quiet():
+            from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
-        return StableDiffusionPipeline(
-            vae=self.vae,
-            text_encoder=self.text_encoder,
-            tokenizer=self.tokenizer,
-            unet=self.unet,
-            scheduler=self.scheduler,
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
+            return StableDiffusionPipeline(
+                vae=self.vae,
+                text_encoder=self.text_encoder,
+                tokenizer=self.tokenizer,
+                unet=self.unet,
+                scheduler=self.scheduler,
+                safety_checker=None,
+                feature_extractor=None,
+                requires_safety_checker=False,
+            )
+
+    def save(self, folder: Path) -> None:
+        """Save the model as it is now, edits included, as a `StableDiffusionPipeline` folder of safetensors."""
+        pipe = self.pipe
+        with quiet():
+            pipe.save_pretrained(folder)
 
     # ------------------------------------------------------------ text
     def tokenize(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -236,6 +248,78 @@ class _Structure:
         for name, table in self._tables.items():
             live[name].clear()
             live[name].update(table)
+
+
+def load_model(spec: ModelSpec, folder: Path | str, device: str = "cpu", dtype: Dtype = "float32") -> Model:
+    """Load a Stable Diffusion 1.x or 2.x pipeline, frozen and without its safety checker.
+
+    Args:
+        spec: the model as the user names it.
+        folder: what `modelfiles.resolve_folder` returned; a hub id that is not cached is downloaded.
+        device: 'cpu', 'cuda' or 'cuda:<number>'.
+        dtype: dtype of the weights, whatever the files hold.
+
+    Raises:
+        PrerequisiteError: the model or the device is not there.
+        UserError: the folder holds no such pipeline.
+    """
+    place = _device(device)
+    path = local_folder(folder, spec.revision)
+    info = model_info(spec, path)
+    names = [name for name, _ in pipeline_files(path)]
+    with quiet():
+        import diffusers
+        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+        from transformers import CLIPTextModel, CLIPTokenizer
+
+        def part(kind: Any, name: str, **options: Any) -> Any:
+            variant = variant_of([file for file in names if file.startswith(f"{name}/")])
+            return kind.from_pretrained(path / name, variant=variant, use_safetensors=True, **options).to(place)
+
+        weights: torch.dtype = getattr(torch, dtype)
+        schedulers = read_json(path / "scheduler" / "scheduler_config.json", "download the model again")
+        scheduler = getattr(diffusers, schedulers.get("_class_name", "DDIMScheduler"), diffusers.DDIMScheduler)
+        return Model(
+            info,
+            unet=part(UNet2DConditionModel, "unet", torch_dtype=weights),
+            text_encoder=part(CLIPTextModel, "text_encoder", dtype=weights),
+            tokenizer=CLIPTokenizer.from_pretrained(path / "tokenizer"),
+            vae=part(AutoencoderKL, "vae", torch_dtype=weights),
+            scheduler=scheduler.from_pretrained(path / "scheduler"),
+        )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the progress bars and warnings of diffusers and transformers, and put both back as they were."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    libraries = (diffusers_logging, transformers_logging)
+    before = [(library, library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
+    try:
+        for library in libraries:
+            library.set_verbosity_error()
+            library.disable_progress_bar()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for library, verbosity, bars in before:
+            library.set_verbosity(verbosity)
+            if bars:
+                library.enable_progress_bar()
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"there is no device {name!r}", "use cpu, cuda or cuda:0") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise PrerequisiteError(f"this machine has no device {name}", "use --device cpu, or install torch for CUDA")
+    return device
 
 
 def _is_table(attribute: str) -> bool:

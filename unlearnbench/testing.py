@@ -61,7 +61,7 @@ def tiny_model(seed: int = 0) -> Model:
 
 def tiny_folder(path: Path, seed: int = 0) -> Path:
     """Save `tiny_model(seed)` as a `StableDiffusionPipeline` folder and return the folder."""
-    tiny_model(seed).pipe.save_pretrained(path)
+    tiny_model(seed).save(path)
     return path
 
 
