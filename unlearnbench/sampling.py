@@ -144,7 +144,8 @@ def _scheduler(model: Model, spec: SamplerSpec) -> Any:
                 "set scheduler to ddim, dpm++ or euler",
             )
         settings = {**settings, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
-    return kind(**trained, **settings)
+    with quiet():
+        return kind(**trained, **settings)
 
 
 def _denoise(
