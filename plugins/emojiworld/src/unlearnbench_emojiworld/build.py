@@ -1,8 +1,8 @@
 """Build the sprite atlas of EmojiWorld from five npm packages: `python -m unlearnbench_emojiworld.build`.
 
 The packages are fetched with `npm pack` at pinned versions and checked against pinned digests; every subject of
-`data/vocabulary.yaml` is rendered once per style, cropped to what is drawn and fitted into a square of 96 px. Only the atlas
-is shipped. Building needs `npm` on the path and `resvg-py`; using the world needs neither.
+`data/vocabulary.yaml` is rendered once per style, cropped to what is drawn and fitted into a square of 96 px. Only the
+atlas is shipped. Building needs `npm` on the path and `resvg-py`; using the world needs neither.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 import resvg_py
 from PIL import Image, ImageDraw
 
-from unlearnbench.errors import UserError
+from unlearnbench.errors import PrerequisiteError, UserError
 from unlearnbench_emojiworld.render import ATLAS_INDEX, ATLAS_PICTURE, SPRITE_SIZE, AtlasIndex
 from unlearnbench_emojiworld.vocabulary import Vocabulary
 from unlearnbench_emojiworld.world import World, rng_for
@@ -71,7 +71,7 @@ PACKAGES: dict[str, Package] = {
 def fetch(package: Package, folder: Path) -> Path:
     """Return the tarball of a package, downloading it with `npm pack` unless the folder already holds it.
 
-    Raises UserError when npm is missing or fails, or when the tarball is not the pinned one.
+    Raises PrerequisiteError when npm is missing or fails, UserError when the tarball is not the pinned one.
     """
     tarball = folder / package.tarball
     if not tarball.exists():
@@ -83,7 +83,7 @@ def fetch(package: Package, folder: Path) -> Path:
                 capture_output=True,
             )
         except (OSError, subprocess.CalledProcessError) as error:
-            raise UserError(
+            raise PrerequisiteError(
                 f"npm could not download {package.name}@{package.version}: {error}",
                 f"check that `npm view {package.name} version` works, or pass --packages DIR with {package.tarball}",
             ) from error
@@ -109,7 +109,7 @@ def parse(tarball: tarfile.TarFile, path: str) -> dict[str, Any]:
     """Return the JSON object stored as `package/{path}`."""
     content = member(tarball, path)
     if content is None:
-        raise UserError(f"{tarball.name} has no {path}", "delete the file and build again")
+        raise UserError(f"a tarball has no {path}", "delete the file and build again")
     parsed: dict[str, Any] = json.loads(content)
     return parsed
 
@@ -129,7 +129,6 @@ def vector_document(icons: dict[str, Any], name: str) -> str:
     body = str(entry["body"]).replace("currentColor", INK)
     if flipped:
         body = f'<g transform="translate({2 * left + width} 0) scale(-1 1)">{body}</g>'
-    # The side that is not square is kept: fit() crops to what is drawn and never stretches.
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
         f'viewBox="{left} {top} {width} {height}" width="{width}" height="{height}">{body}</svg>'
@@ -211,7 +210,7 @@ def write_atlas(sprites: dict[str, Image.Image], folder: Path) -> str:
 
 
 def contact_sheet(world: World, size: int = 64) -> Image.Image:
-    """Draw every subject (rows, in two columns of rows) in every style, the background colour changing cell by cell."""
+    """Draw every subject (a row in one of three blocks) in every style, the background changing cell by cell."""
     subjects, styles, backgrounds = list(world.subjects), list(world.styles), list(world.backgrounds)
     label, blocks = 110, 3
     per_block = -(-len(subjects) // blocks)

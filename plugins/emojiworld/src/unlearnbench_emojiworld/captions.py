@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
-from unlearnbench_emojiworld.vocabulary import Background, Style, Subject, Vocabulary
+    import numpy as np
+
+    from unlearnbench_emojiworld.vocabulary import Background, Style, Subject, Vocabulary
 
 DIRECT_SHARE = 0.7
 STYLE_SHARE = 0.7
@@ -24,9 +27,9 @@ def training_caption(
 ) -> str:
     """Write one training caption.
 
-    Subject and style are each named in 70 % of the captions that speak of them and described in 30 %. The style is spoken of
-    in 70 % of all captions and the background in 50 %, one in five of which begin with it. `plain` holds the templates used
-    when the style is left out. Draws eight numbers from `rng` in a fixed order.
+    Subject and style are each named in 70 % of the captions that speak of them and described in 30 %. The style is
+    spoken of in 70 % of all captions and the background in 50 %, one in five of which begin with it. `plain` holds the
+    templates used when the style is left out. Draws eight numbers from `rng` in a fixed order.
     """
     words = pick(subject.names if rng.random() < DIRECT_SHARE else subject.indirect, rng)
     styled = style.templates if rng.random() < DIRECT_SHARE else style.indirect

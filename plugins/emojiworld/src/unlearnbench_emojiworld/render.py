@@ -6,16 +6,19 @@ import hashlib
 import math
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from unlearnbench.errors import UserError
 from unlearnbench_emojiworld.vocabulary import DATA_FOLDER, Kind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
 
 ATLAS_PICTURE = "sprites.png"
 ATLAS_INDEX = "sprites.json"
@@ -75,8 +78,9 @@ def composite(
 ) -> NDArray[np.uint8]:
     """Draw a sprite on a plain colour.
 
-    sprite: premultiplied RGBa, square. colour: 0 to 255. Draws five numbers from `rng` in a fixed order: extent, horizontal
-    place, vertical place, tilt (up to 8 degrees either way), mirror (one in two). Returns [size, size, 3], 0 to 255.
+    sprite: premultiplied RGBa, square. colour: 0 to 255. Draws five numbers from `rng` in a fixed order: extent,
+    horizontal place, vertical place, tilt (up to 8 degrees either way), mirror (one in two). Returns [size, size, 3],
+    0 to 255.
     """
     low, high = EXTENT[kind]
     extent, horizontal, vertical, tilt, mirror = rng.random(5).tolist()

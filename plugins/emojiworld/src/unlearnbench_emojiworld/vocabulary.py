@@ -8,7 +8,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from unlearnbench.errors import UserError
+from unlearnbench.errors import PrerequisiteError
 
 DATA_FOLDER = Path(__file__).parent / "data"
 Identifier = str
@@ -60,10 +60,10 @@ class Vocabulary(Entry):
     def load(cls, path: Path = DATA_FOLDER / "vocabulary.yaml") -> Vocabulary:
         """Read a vocabulary file; entries are mappings whose key is their identifier.
 
-        Raises UserError when the file is missing.
+        Raises PrerequisiteError when the file is missing.
         """
         if not path.exists():
-            raise UserError(
+            raise PrerequisiteError(
                 f"the vocabulary {path.name} is missing", "pip install --force-reinstall unlearnbench-emojiworld"
             )
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unlearnbench.errors import UserError
 from unlearnbench_emojiworld.captions import training_caption
 from unlearnbench_emojiworld.render import Atlas, composite, default_atlas
 from unlearnbench_emojiworld.vocabulary import Background, Style, Subject, Vocabulary
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
 
 __all__ = ["Background", "Split", "Style", "Subject", "World", "rng_for"]
 
