@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from unlearnbench.api import ModelInfo, TextEmbedding
+from unlearnbench.edits import Structure, cpu_copy, same_bits
 from unlearnbench.errors import PrerequisiteError, UserError
 from unlearnbench.modelfiles import local_folder, model_info, pipeline_files, read_json, variant_of
 
@@ -40,19 +41,15 @@ class Model:
         self, info: ModelInfo, *, unet: Any, text_encoder: Any, tokenizer: Any, vae: Any, scheduler: Any
     ) -> None:
         self.info = info
-        self.unet = unet
-        self.text_encoder = text_encoder
-        self.tokenizer = tokenizer
-        self.vae = vae
-        self.scheduler = scheduler
-        first = next(unet.parameters())
-        self.device: torch.device = first.device
-        self.dtype: torch.dtype = first.dtype
+        self.unet, self.text_encoder, self.vae = unet, text_encoder, vae
+        self.tokenizer, self.scheduler = tokenizer, scheduler
+        self.device: torch.device = unet.device
+        self.dtype: torch.dtype = unet.dtype
         for part in (unet, text_encoder, vae):
             part.requires_grad_(False)
             part.eval()
         self._copies: dict[str, torch.Tensor] = {}  # pristine values on the CPU, of all tensors or of the applied ones
-        self._structure: list[_Structure] = []  # of every module; filled together with a complete set of copies
+        self._structure: list[Structure] = []  # of every module; filled together with a complete set of copies
         self._changed = False
 
     @cached_property
@@ -129,8 +126,8 @@ class Model:
     def edited(self) -> Iterator[Model]:
         """Lend the model for one edit that starts from the pristine base, and restore it afterwards.
 
-        Everything that was applied before is dropped on entry. `diff` is meant to be called inside the block. The
-        base is restored bit for bit when the block ends, also by an exception.
+        What was applied before is dropped on entry. `diff` is meant to be called inside the block. The base is
+        restored bit for bit when the block ends, also by an exception.
         """
         self.restore()
         self.snapshot()
@@ -151,8 +148,8 @@ class Model:
         if self._changed:
             raise RuntimeError("snapshot() of an edited model: call restore() first")
         for name, tensor in self._tensors().items():
-            self._copies[name] = _cpu_copy(tensor)
-        self._structure = [_Structure(m) for part in (self.unet, self.text_encoder) for m in part.modules()]
+            self._copies[name] = cpu_copy(tensor)
+        self._structure = [Structure(m) for part in (self.unet, self.text_encoder) for m in part.modules()]
 
     def restore(self) -> None:
         """Put the pristine base back: values, modules, hooks, attention processors, frozen and in eval mode."""
@@ -177,8 +174,7 @@ class Model:
     def diff(self) -> dict[str, torch.Tensor]:
         """Return the tensors that differ from the pristine base in at least one bit, as CPU copies sorted by name.
 
-        Keys are 'unet.<name>' and 'text_encoder.<name>', the latter always with the prefix 'text_model.' whichever
-        layout the installed transformers uses.
+        Keys are 'unet.<name>' and 'text_encoder.text_model.<name>', whichever layout the installed transformers uses.
 
         Raises:
             RuntimeError: no pristine copy exists (edit inside `edited`), or a method left other tensors, shapes or
@@ -195,7 +191,7 @@ class Model:
             if tensor.shape != copy.shape or tensor.dtype != copy.dtype:
                 raise RuntimeError(f"the edit changed shape or dtype of {name}: {tuple(tensor.shape)}, {tensor.dtype}")
             if not same_bits(tensor, copy):
-                changed[name] = _cpu_copy(tensor)
+                changed[name] = cpu_copy(tensor)
         return changed
 
     def apply(self, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -222,7 +218,7 @@ class Model:
         with torch.no_grad():
             for name, value in tensors.items():
                 if name not in self._copies:
-                    self._copies[name] = _cpu_copy(own[name])
+                    self._copies[name] = cpu_copy(own[name])
                 own[name].copy_(value)
 
     def _tensors(self) -> dict[str, torch.Tensor]:
@@ -231,23 +227,6 @@ class Model:
         for name, tensor in self.text_encoder.state_dict(keep_vars=True).items():
             live[f"text_encoder.text_model.{name.removeprefix('text_model.')}"] = tensor
         return live
-
-
-class _Structure:
-    """One module as it was: its attributes (attention processor included), parameters, buffers, children and hooks."""
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        self._module = module
-        self._attributes = dict(vars(module))
-        self._tables = {name: value.copy() for name, value in vars(module).items() if _is_table(name)}
-
-    def restore(self) -> None:
-        live = vars(self._module)
-        live.clear()
-        live.update(self._attributes)
-        for name, table in self._tables.items():
-            live[name].clear()
-            live[name].update(table)
 
 
 def load_model(spec: ModelSpec, folder: Path | str, device: str = "cpu", dtype: Dtype = "float32") -> Model:
@@ -320,19 +299,3 @@ def _device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise PrerequisiteError(f"this machine has no device {name}", "use --device cpu, or install torch for CUDA")
     return device
-
-
-def _is_table(attribute: str) -> bool:
-    return attribute in ("_parameters", "_buffers", "_modules") or attribute.endswith("_hooks")
-
-
-def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Return whether two tensors have the same shape, dtype and bits; a NaN equals a NaN of the same bits."""
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    left, right = (t.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for t in (a, b))
-    return torch.equal(left, right)
-
-
-def _cpu_copy(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.detach().to("cpu", copy=True).contiguous()
