@@ -1,0 +1,138 @@
+"""What all renderers write alike: numbers, counts, marks and remarks."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING, Final
+
+from unlearnbench.identity import short
+from unlearnbench.stats import wilson_interval
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from unlearnbench.board import Board, ConceptRow, Row
+    from unlearnbench.cells import Cell, ColumnInfo
+
+_ROLES: Final = ("forget", "retain")
+_UNSAFE: Final = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def plain(text: str) -> str:
+    r"""Return text with every control and formatting character written out, such as `\x1b` or `\u202e`."""
+    return "".join(
+        c if unicodedata.category(c) not in _UNSAFE else c.encode("unicode_escape", "backslashreplace").decode()
+        for c in text
+    )
+
+
+def number(value: float, unit: str, digits: int = 3) -> str:
+    """Return a share as `.642`, a time in seconds with two or three significant digits."""
+    if unit == "1":
+        text = f"{value:.{digits}f}"
+        return text[1:] if text.startswith("0") else text
+    return f"{value:,.0f}" if value >= 9.95 else f"{value:.1f}" if value >= 0.095 else f"{value:.2f}"
+
+
+def value_of(cell: Cell, column: ColumnInfo, control: bool) -> str:
+    """Return the value of a cell; 'n/a' = there is none, '-' = a control has no such value."""
+    if cell.value is None:
+        return "-" if control and column.unit == "s" else "n/a"
+    return number(cell.value, column.unit)
+
+
+def interval_of(cell: Cell, column: ColumnInfo) -> str:
+    """Return `[.45,.74]`, or '' if there is no interval."""
+    if cell.lo is None or cell.hi is None:
+        return ""
+    return f"[{number(cell.lo, column.unit, 2)},{number(cell.hi, column.unit, 2)}]"
+
+
+def heading(board: Board) -> list[str]:
+    """Return the lines under the title: what was measured, on what, and n."""
+    made = [
+        sorted({sum(_made(getattr(c, role)) for c in board.by_concept if c.method == row.method) for row in board.rows})
+        for role in _ROLES
+    ]
+    most = "at most " if any(len(numbers) > 1 for numbers in made) else ""
+    forget, retain = (_count(numbers[-1], f"{role} image") for numbers, role in zip(made, _ROLES, strict=True))
+    return [
+        f"suite {plain(board.suite)}, protocol {short(board.protocol)}",
+        f"model {plain(board.model.id)} ({short(board.model.fingerprint)}), "
+        f"judge {plain(board.judge.id)} ({short(board.judge.fingerprint)})",
+        f"n: {_count(len(board.forget), 'forgotten concept')} of {len(board.evaluate)}; "
+        f"{most}{forget}, {retain} a method",
+    ]
+
+
+def concept_note(board: Board) -> str:
+    """Return what a cell of the view by concept rests on."""
+    images = [_made(row.forget) for row in board.by_concept if row.status == "ok"]
+    if not images:
+        return ""
+    n = min(images)
+    low, high = wilson_interval(n // 2, n, board.level)
+    return (
+        f"A forget value rests on {n} images: its {100 * board.level:g} % interval is up to "
+        f"{number(high - low, '1', 2)} wide. Formats csv and json hold each interval."
+    )
+
+
+def marks(row: Row, total: int) -> list[str]:
+    """Return what is missing from a row, in a few words each."""
+    result = [f"{row.count(status)} of {row.edits} {status}" for status in ("failed", "skipped") if row.count(status)]
+    if row.not_run:
+        result.append(f"{len(row.not_run)} of {total} not run")
+    if unscored := row.cells["harmonic_mean"].n_unscored:
+        result.append(f"{unscored:,} unscored")
+    return result
+
+
+def status_of(row: ConceptRow) -> str:
+    """Return the word for a concept without a value, or '' if it has values."""
+    if row.status == "not_run":
+        return "not run"
+    if row.status != "ok" and row.forget.value is None and row.retain.value is None:
+        return row.status
+    return ""
+
+
+def remarks(board: Board) -> list[str]:
+    """Return why rows and cells are incomplete: one sentence a cause."""
+    lines = []
+    for row in board.rows:
+        name = plain(row.method)
+        for failure in row.failures:
+            lines.append(
+                f"{name}: {_count(failure.edits, 'edit')} {failure.status} ({_some(failure.concepts)}): "
+                f"{plain(failure.reason)}"
+            )
+        if row.not_run:
+            lines.append(f"{name}: not run on {_some(row.not_run)}.")
+        told = {failure.reason for failure in row.failures}
+        reasons: dict[str, list[str]] = {}
+        for column in board.columns:
+            cell = row.cells[column.name]
+            if cell.value is None and cell.note not in told and not (row.control and column.unit == "s"):
+                reasons.setdefault(cell.note, []).append(column.title)
+        lines += [f"{name}: n/a for {', '.join(titles)}: {plain(note)}" for note, titles in reasons.items()]
+    return lines
+
+
+def legend(board: Board) -> list[str]:
+    """Return what each column means."""
+    return [f"{column.title}: {column.description}" for column in board.columns]
+
+
+def _made(cell: Cell) -> int:
+    return cell.n_images + cell.n_unscored + cell.n_failed
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def _some(names: Iterable[str], most: int = 6) -> str:
+    names = [plain(name) for name in names]
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
