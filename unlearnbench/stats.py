@@ -35,7 +35,7 @@ def harmonic_mean(*values: ArrayLike) -> Floats:
         values: arrays of one shape (or that broadcast), each >= 0.
     """
     stacked = np.stack(np.broadcast_arrays(*(np.asarray(v, dtype=np.float64) for v in values)))
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         mean = len(values) / np.sum(1.0 / stacked, axis=0)
     return np.asarray(mean, dtype=np.float64)
 
@@ -80,8 +80,9 @@ def linearised_harmonic_mean(forget: ArrayLike, retain: ArrayLike) -> Floats:
     """
     f, r = np.asarray(forget, dtype=np.float64), np.asarray(retain, dtype=np.float64)
     F, R = f.mean(), r.mean()
-    slope = 2.0 / (F + R) ** 2 if F + R > 0.0 else 0.0
-    return np.asarray(harmonic_mean(F, R) + slope * (R * R * (f - F) + F * F * (r - R)), dtype=np.float64)
+    f_share = F / (F + R) if F + R > 0.0 else 0.0
+    slope_f, slope_r = 2.0 * (1.0 - f_share) ** 2, 2.0 * f_share**2
+    return np.asarray(harmonic_mean(F, R) + slope_f * (f - F) + slope_r * (r - R), dtype=np.float64)
 
 
 def percentile_interval(draws: ArrayLike, level: float = LEVEL) -> tuple[float, float]:
