@@ -1,0 +1,127 @@
+"""The text encoder from inside: its fc2 layers, what goes in and out of them, and what causality makes equal."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from unlearnbench_alphaedit.nullspace import Moment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from unlearnbench.model import Model
+
+# transformers before 5.6 puts 'text_model.' in front
+FC2 = re.compile(r"(?:^|\.)encoder\.layers\.(\d+)\.mlp\.fc2$")
+BATCH = 32
+
+
+def fc2_layers(text_encoder: torch.nn.Module) -> dict[int, torch.nn.Linear]:
+    """Return the second MLP layer of every layer of the text encoder, by number from 0, ascending."""
+    found = {
+        int(match.group(1)): module
+        for name, module in text_encoder.named_modules()
+        if (match := FC2.search(name)) and isinstance(module, torch.nn.Linear)
+    }
+    return dict(sorted(found.items()))
+
+
+@contextmanager
+def captured(layers: Mapping[int, torch.nn.Linear]) -> Iterator[dict[int, tuple[torch.Tensor, torch.Tensor]]]:
+    """Record (input, output with bias) of each layer in the last forward pass inside the block."""
+    seen: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def keep(number: int) -> Callable[..., None]:
+        def hook(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            seen[number] = (inputs[0].detach(), output.detach())
+
+        return hook
+
+    handles = [layer.register_forward_hook(keep(number)) for number, layer in layers.items()]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def replaced(layer: torch.nn.Linear, value: torch.Tensor) -> Iterator[None]:
+    """Let `layer` put out `value` plus its bias, whatever goes in; `value` may ask for a gradient."""
+
+    def hook(*_: Any) -> torch.Tensor:
+        return value if layer.bias is None else value + layer.bias
+
+    handle = layer.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def without_bias(layer: torch.nn.Linear, output: torch.Tensor) -> torch.Tensor:
+    """Return W k for an output W k + b."""
+    return output if layer.bias is None else output - layer.bias
+
+
+def states(model: Model, ids: torch.Tensor) -> torch.Tensor:
+    """Return the text embedding of token ids, [n, positions, width], with gradient where something asks for one."""
+    embedding: torch.Tensor = model.text_encoder(ids).last_hidden_state
+    return embedding
+
+
+@torch.no_grad()
+def moments(model: Model, layers: Mapping[int, torch.nn.Linear], prompts: Sequence[str]) -> dict[int, Moment]:
+    """Add up K0 K0ᵀ of every layer over all token positions of the retain prompts, with the current weights.
+
+    Columns that causality makes equal (BOS, shared beginnings) are multiplied once and counted as often as they occur.
+    """
+    sums = {number: Moment(layer.in_features, layer.weight.device) for number, layer in layers.items()}
+    if not prompts:
+        return sums
+    ids, _, _ = model.tokenize(prompts)
+    first, counts = first_of_each(prefixes(ids))
+    positions = ids.shape[1]
+    for start in range(0, len(ids), BATCH):
+        with captured(layers) as seen:
+            states(model, ids[start : start + BATCH])
+        here = (first >= start * positions) & (first < (start + BATCH) * positions)
+        columns = first[here] - start * positions
+        for number, (inputs, _) in seen.items():
+            sums[number].add(inputs.flatten(0, 1)[columns].T, counts[here])
+    return sums
+
+
+def prefixes(ids: torch.Tensor) -> torch.Tensor:
+    """Number the distinct prefixes of token sequences.
+
+    The text encoder is causal: two positions with the same prefix have the same inputs and outputs in every layer.
+
+    Args:
+        ids: [n, positions] token ids.
+
+    Returns:
+        [n, positions] numbers from 0 on; equal exactly where position and all ids up to it are equal.
+    """
+    groups = torch.empty_like(ids)
+    before = torch.zeros(len(ids), dtype=ids.dtype, device=ids.device)
+    offset = 0
+    for position in range(ids.shape[1]):
+        _, before = torch.unique(torch.stack([before, ids[:, position]]), dim=1, return_inverse=True)
+        groups[:, position] = before + offset
+        offset += int(before.max()) + 1
+    return groups
+
+
+def first_of_each(groups: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return where each group occurs first in the flattened `groups`, and how often it occurs, in order of number."""
+    flat = groups.flatten()
+    counts = torch.bincount(flat)
+    first = torch.full_like(counts, len(flat))
+    first.scatter_reduce_(0, flat, torch.arange(len(flat), device=flat.device), reduce="amin")
+    present = counts > 0
+    return first[present], counts[present]
