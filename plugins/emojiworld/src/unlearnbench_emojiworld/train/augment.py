@@ -1,0 +1,61 @@
+"""Changes made to pictures before a vision tower sees them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+Augmentation = Literal["plain", "strong"]
+
+
+def shift(images: Tensor, numbers: np.random.Generator, zoom: float, move: float) -> Tensor:
+    """Zoom by up to `zoom` either way and move by up to `move` of the frame; edges are repeated.
+
+    images: [n, 3, h, w].
+    """
+    count = len(images)
+    scale = torch.from_numpy(1.0 + numbers.uniform(-zoom, zoom, count)).float()
+    offset = torch.from_numpy(numbers.uniform(-move, move, (count, 2))).float()
+    theta = torch.zeros(count, 2, 3)
+    theta[:, 0, 0] = theta[:, 1, 1] = scale
+    theta[:, :, 2] = offset
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def colour(images: Tensor, numbers: np.random.Generator, strength: float) -> Tensor:
+    """Scale contrast, saturation and brightness of each picture at random. images: -1 to 1."""
+    count = len(images)
+    contrast, saturation, brightness = (
+        torch.from_numpy(numbers.uniform(-strength, strength, (count, 1, 1, 1))).float() for _ in range(3)
+    )
+    grey = images.mean(1, keepdim=True)
+    images = grey + (images - grey) * (1.0 + saturation)
+    return (images * (1.0 + contrast) + brightness).clamp(-1.0, 1.0)
+
+
+def soften(images: Tensor, numbers: np.random.Generator) -> Tensor:
+    """Blur one half of the pictures as an autoencoder does, by shrinking and growing; add a little noise to all."""
+    side = images.shape[-1]
+    small = int(numbers.integers(side // 2, side))
+    soft = F.interpolate(images, size=(small, small), mode="bilinear", antialias=True, align_corners=False)
+    soft = F.interpolate(soft, size=(side, side), mode="bicubic", align_corners=False)
+    chosen = torch.from_numpy(numbers.random((len(images), 1, 1, 1)) < 0.5)
+    spread = torch.from_numpy(numbers.uniform(0.0, 0.08, (len(images), 1, 1, 1))).float()
+    return (torch.where(chosen, soft, images) + torch.randn_like(images) * spread).clamp(-1.0, 1.0)
+
+
+def augment(images: Tensor, numbers: np.random.Generator, kind: Augmentation) -> Tensor:
+    """Change pictures a little ("plain": a small move) or much ("strong": colours, softness and noise too).
+
+    images: float32 [n, 3, h, w], -1 to 1; the result has the same form.
+    """
+    if kind == "plain":
+        return shift(images, numbers, 0.05, 0.05)
+    return soften(colour(shift(images, numbers, 0.08, 0.08), numbers, 0.15), numbers)

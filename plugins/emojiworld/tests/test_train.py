@@ -1,0 +1,257 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from unlearnbench.errors import UserError
+from unlearnbench_emojiworld.train import cache, contrastive, data, export, judge, text, tokenizer, unet, vae
+from unlearnbench_emojiworld.train.config import TrainConfig, UnetSettings
+from unlearnbench_emojiworld.train.fit import CHECKPOINT, Batch, Part, learning_rate
+from unlearnbench_emojiworld.world import World
+
+SOURCES = [Path(__file__).parents[1] / "src", Path(__file__).parents[3]]
+SCHEDULE = {"steps": 4, "batch": 8, "learning_rate": 1e-3, "warmup": 2}
+PAIR = {
+    **SCHEDULE, "hidden": 16, "intermediate": 32, "layers": 2, "heads": 2, "vision_hidden": 16, "vision_layers": 2,
+    "vision_heads": 2, "patch": 8, "projection": 8, "filler_share": 0.5, "short_share": 0.5, "activation": "gelu",
+}  # fmt: skip
+TINY = {
+    "seed": 3,
+    "data": {"renders": 48, "heldout": 8, "captions": 2, "size": 16},
+    "tokenizer": {"entries": 700, "positions": 32},
+    "vae": {**SCHEDULE, "channels": [16, 16, 32], "gradient_weight": 0.5, "kl_weight": 1e-3},
+    "text": {**PAIR, "augmentation": "plain"},
+    "judge": {**PAIR, "augmentation": "strong"},
+    "unet": {**SCHEDULE, "channels": [32, 32, 32], "heads": 2, "ema": 0.9, "empty_share": 0.1, "snr_limit": 5.0},
+}
+PARTS = {"vae": vae, "text": text, "judge": judge, "unet": unet}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def run(module, out, *more):
+    """Run a script as its command line does."""
+    config = out / "config.yaml"
+    if not config.exists():
+        config.write_text(yaml.safe_dump(TINY))
+    with pytest.MonkeyPatch.context() as patch:
+        for user in (tokenizer, contrastive):
+            patch.setattr(user, "short_captions", few_short_captions)
+        patch.setattr(sys, "argv", ["script", "--out", str(out), "--config", str(config), "--save-every", "2", *more])
+        module.main()
+
+
+def few_short_captions(world):
+    return tuple([group[:5] for group in groups] for groups in data.short_captions(world))
+
+
+def state(out, part):
+    return torch.load(out / part / CHECKPOINT, weights_only=True)
+
+
+def same(a, b):
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a if key != "seconds")
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder in which every part was trained for four steps."""
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("trained")
+    for module in (data, tokenizer, vae, text, cache, unet, judge):
+        run(module, out)
+    return out
+
+
+@pytest.fixture
+def prepared(trained, tmp_path):
+    """A copy of what comes before training, with the trained parts that others need."""
+    for name in ("data", "tokenizer", "cache", "vae", "text"):
+        (tmp_path / name).mkdir()
+        for path in (trained / name).glob("*"):
+            if path.name != CHECKPOINT:
+                (tmp_path / name / path.name).symlink_to(path, target_is_directory=path.is_dir())
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["vae", "text", "unet", "judge"])
+def test_training_is_bit_reproducible_and_resumes_exactly(name, trained, prepared, monkeypatch):
+    if name in ("vae", "text"):  # they would write through the link
+        (prepared / name / "model").unlink()
+    stopped = Part.average
+
+    def stop_after_three(part):
+        stopped(part)
+        if part.step == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Part, "average", stop_after_three)
+        with pytest.raises(KeyboardInterrupt):
+            run(PARTS[name], prepared)
+    assert state(prepared, name)["step"] == 2
+    run(PARTS[name], prepared, "--resume")
+    assert state(prepared, name)["step"] == 4
+    assert same(state(prepared, name), state(trained, name))
+
+
+@pytest.mark.parametrize("name", ["vae", "text", "unet", "judge"])
+def test_the_log_has_a_line_with_finite_figures(name, trained):
+    heading, *lines = (trained / f"{name}.csv").read_text().splitlines()
+    assert heading.startswith("step,seconds,rate,loss")
+    assert lines[-1].startswith("4,")
+    assert np.isfinite([float(value) for value in lines[-1].split(",")]).all()
+
+
+def test_resuming_without_a_checkpoint_says_what_to_do(prepared):
+    with pytest.raises(UserError) as error:
+        run(unet, prepared, "--resume")
+    assert "--resume" in error.value.hint
+
+
+def test_a_spent_time_budget_ends_the_schedule(prepared):
+    run(unet, prepared, "--seconds", "1e-9")
+    assert state(prepared, "unet")["step"] == 2  # the second step sees that the time of the first is over the budget
+
+
+def test_learning_rate_rises_then_falls_to_zero():
+    settings = UnetSettings(**{**TINY["unet"], "steps": 100, "warmup": 10})
+    rates = [learning_rate(settings, step, (step + 1) / 100) for step in range(100)]
+    assert np.argmax(rates) == 9
+    assert rates[0] == pytest.approx(1e-4, rel=0.01)
+    assert rates[-1] == 0.0
+
+
+def test_export_loads_with_diffusers_and_transformers_alone(trained, tmp_path, monkeypatch):
+    from diffusers import DDIMScheduler, StableDiffusionPipeline
+    from transformers import CLIPModel, CLIPProcessor
+
+    arguments = ["export", "--out", str(trained), "--config", str(trained / "config.yaml"), "--to", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    export.main()
+    pipe = StableDiffusionPipeline.from_pretrained(tmp_path / export.GENERATOR).to(torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    assert isinstance(pipe.scheduler, DDIMScheduler)
+    assert (pipe.scheduler.config.clip_sample, pipe.scheduler.config.steps_offset) == (False, 1)
+    assert pipe.unet.config.sample_size == 4
+    averaged = state(trained, "unet")["averaged"]["conv_in.weight"]
+    assert torch.equal(pipe.unet.conv_in.weight, averaged.to(torch.float16).float())
+    image = pipe("a dog", num_inference_steps=2, height=16, width=16).images[0]
+    assert image.size == (16, 16)
+    processor = CLIPProcessor.from_pretrained(tmp_path / export.JUDGE)
+    model = CLIPModel.from_pretrained(tmp_path / export.JUDGE).float()
+    inputs = processor(
+        text=["a dog", "a cat on red"], images=[Image.new("RGB", (16, 16))], padding=True, return_tensors="pt"
+    )
+    assert inputs["pixel_values"].shape == (1, 3, 16, 16)
+    assert model(**inputs).logits_per_image.shape == (1, 2)
+
+
+def test_tokenizer_ends_with_one_end_token_and_pads_with_it(trained):
+    coder = contrastive.read_tokenizer(trained)
+    coded = tokenizer.encode(coder, ["a dog", "A DOG"])
+    assert coded.shape == (2, 32)
+    assert (coded[0] == coded[1]).all()
+    length = len(coder.tokenize("a dog"))
+    assert coded[0, 0] == coder.bos_token_id
+    assert not set(coded[0, 1 : 1 + length]) & {coder.bos_token_id, coder.eos_token_id}
+    assert (coded[0, 1 + length :] == coder.eos_token_id).all()
+    assert coder.decode(coded[0], skip_special_tokens=True).strip() == "a dog"
+    assert coder.unk_token_id not in coder("zürich ☂", add_special_tokens=False)["input_ids"]
+
+
+def test_the_text_encoder_pools_at_the_first_end_token(trained):
+    from transformers import CLIPTextModel
+
+    encoder = CLIPTextModel.from_pretrained(trained / "text" / "model")
+    coder = contrastive.read_tokenizer(trained)
+    coded = torch.from_numpy(tokenizer.encode(coder, ["a dog"]))
+    with torch.no_grad():
+        out = encoder(coded)
+    assert torch.equal(out.pooler_output[0], out.last_hidden_state[0, 1 + len(coder.tokenize("a dog"))])
+
+
+def test_a_caption_speaks_of_what_changes_it():
+    world = World.load()
+    subjects, styles, backgrounds = list(world.subjects), list(world.styles), list(world.backgrounds)
+    for index in range(60):
+        label = data.combination(world, 37 * index)
+        caption, (style, background) = data.write_caption(world, label, "train", index)
+        words = world.backgrounds[backgrounds[label[2]]].words
+        assert background == any(word in caption for word in words)
+        named = world.styles[styles[label[1]]]
+        subject = world.subjects[subjects[label[0]]]
+        spoken = {t.format(w) for t in (*named.templates, *named.indirect) for w in (*subject.names, *subject.indirect)}
+        assert style == any(text in caption for text in spoken)
+
+
+def test_a_caption_matches_all_pictures_that_agree_with_what_it_says():
+    labels = np.array([[0, 0, 0], [0, 1, 0], [1, 0, 0]])
+    mentions = np.array([[True, False, False], [True, True, False], [False, True, False]])
+    assert contrastive.matches(labels, mentions).tolist() == [[1, 0, 1], [1, 1, 0], [0, 0, 1]]
+
+
+def test_filler_is_put_inside_and_never_speaks():
+    words = np.array([1, 5, 6, 2, 2, 2, 2, 2])
+    for seed in range(20):
+        changed = contrastive.put_in(words, np.array([8, 9]), 2, np.random.default_rng(seed))
+        assert len(changed) == len(words)
+        assert changed[0] == 1
+        assert [token for token in changed if token not in (8, 9)][:4] == [1, 5, 6, 2]
+        assert changed[-1] == 2
+
+
+def test_half_of_the_batches_show_few_subjects():
+    labels = np.stack([np.arange(400) % 40, np.zeros(400, int), np.zeros(400, int)], 1)
+    crowded = contrastive.pick_pictures(labels, Batch(1, 200, np.random.default_rng(0)), 40)
+    mixed = contrastive.pick_pictures(labels, Batch(2, 200, np.random.default_rng(0)), 40)
+    assert len(set(labels[crowded, 0])) <= contrastive.SUBJECTS_OF_CROWDED_BATCH < len(set(labels[mixed, 0]))
+
+
+def test_the_scaling_factor_gives_latents_unit_deviation(trained):
+    from diffusers import AutoencoderKL
+
+    saved = AutoencoderKL.from_pretrained(trained / "vae" / "model")
+    images = np.load(trained / "data" / "train-images.npy")
+    mean, deviation = vae.encode(saved, images)
+    latents = (
+        mean + deviation * torch.randn(mean.shape, generator=torch.Generator().manual_seed(0))
+    ) * saved.config.scaling_factor
+    assert latents.std().item() == pytest.approx(1.0, rel=0.02)
+
+
+def test_settings_of_the_shipped_weights_are_valid():
+    config = TrainConfig.load()
+    assert config.text != config.judge
+    assert all(width % 32 == 0 for width in config.unet.channels)
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_batch(prepared):
+    (prepared / "config.yaml").write_text(yaml.safe_dump(TINY))
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        "-m", "unlearnbench_emojiworld.train.unet", "--out", str(prepared), "--config", str(prepared / "config.yaml"),
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, SOURCES))}
+    subprocess.run(command, check=True, env=environment, timeout=300)
+    first = state(prepared, "unet")
+    subprocess.run(command, check=True, env=environment, timeout=300)
+    assert first["step"] == 4
+    assert same(first, state(prepared, "unet"))
