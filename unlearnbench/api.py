@@ -5,17 +5,18 @@ This module is light: importing it loads pydantic and nothing heavier. Heavy typ
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import pluggy
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 if TYPE_CHECKING:
+    import logging
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
     import torch
     from PIL import Image
 
@@ -270,7 +271,10 @@ class Evaluator(ABC, Generic[P]):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Return a tagged digest of the judge's weights and configuration, without loading them into a model."""
+        """Return a tagged digest of the judge's weights and configuration, without loading them.
+
+        It enters every score key. Called while planning, so it must not import torch.
+        """
 
     @abstractmethod
     def setup(self, ctx: EvaluatorContext) -> None:
@@ -284,10 +288,15 @@ class Evaluator(ABC, Generic[P]):
 # ---------------------------------------------------------------- light specs that hooks return
 @dataclass(frozen=True)
 class MethodSpec:
-    """A method plugin: `target` ("package.module:Class") is imported only when the method is used."""
+    """A method plugin.
+
+    `target` ("package.module:Class") is imported only when the method runs; `params` ("package.module:Class") names its
+    `Params` in a module that imports nothing heavy, so that `show` and the check of `-p` need no torch.
+    """
 
     name: str
     target: str
+    params: str
     summary: str
     paper: str
     edits: tuple[str, ...] = ()
@@ -295,10 +304,11 @@ class MethodSpec:
 
 @dataclass(frozen=True)
 class EvaluatorSpec:
-    """An evaluator plugin."""
+    """An evaluator plugin; `target` and `params` as in `MethodSpec`."""
 
     name: str
     target: str
+    params: str
     summary: str
     paper: str = ""
 

@@ -234,7 +234,9 @@ def _notes(rows: Sequence[Row], measures: Measures, draws: int) -> list[str]:
     n, percent = len(measures.labels.forget), f"{100 * measures.level:g} %"
     notes = []
     if n == 1:
-        notes.append("One forgotten concept: no interval over concepts.")
+        notes.append(
+            "One forgotten concept: no interval over concepts; the view by concept, as csv or json, has one over images."
+        )
     else:
         few = f" Fewer than {SMALL} concepts: Student's interval on concept means where wider." if n < SMALL else ""
         notes.append(

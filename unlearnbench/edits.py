@@ -81,9 +81,7 @@ def read_edit(path: Path) -> EditFile:
         with safe_open(path, framework="pt", device="cpu") as stream:
             metadata: dict[str, str] = stream.metadata() or {}
             if metadata.get("format") != FORMAT:
-                raise UserError(
-                    f"{path} is not an edit file ({metadata.get('format') or 'no format in its header'})", hint
-                )
+                raise UserError(f"{path} is not an edit file: its format is {metadata.get('format')}", hint)
             sampling = json.loads(metadata["sampling"])
             return EditFile(
                 tensors={name: stream.get_tensor(name) for name in sorted(stream.keys())},

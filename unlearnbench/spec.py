@@ -10,9 +10,7 @@ from unlearnbench.api import ConceptId, Frozen, Question, Request
 from unlearnbench.identity import digest
 
 Dtype = Literal["float32", "float16", "bfloat16"]
-Column = Literal[
-    "forget", "retain", "harmonic_mean", "forget_direct", "forget_indirect", "neighbour", "edit_seconds"
-]
+Column = Literal["forget", "retain", "harmonic_mean", "forget_direct", "forget_indirect", "neighbour", "edit_seconds"]
 
 
 class SamplerSpec(Frozen):
@@ -120,6 +118,11 @@ class SampleTask(Frozen):
     prompts: tuple[str, ...] = Field(min_length=1)
     seeds: Seeds
     sampler: SamplerSpec
+
+    @property
+    def images(self) -> int:
+        """Return how many images the task makes."""
+        return len(self.prompts) * len(self.seeds)
 
     def key(self) -> str:
         """Return the sample key."""

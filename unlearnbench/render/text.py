@@ -11,7 +11,7 @@ from unlearnbench.stats import wilson_interval
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from unlearnbench.board import Board, ConceptRow, Row
+    from unlearnbench.board import Board, ConceptRow, Identified, Row
     from unlearnbench.cells import Cell, ColumnInfo
 
 _ROLES: Final = ("forget", "retain")
@@ -57,24 +57,24 @@ def heading(board: Board) -> list[str]:
     most = "at most " if any(len(numbers) > 1 for numbers in made) else ""
     forget, retain = (_count(numbers[-1], f"{role} image") for numbers, role in zip(made, _ROLES, strict=True))
     return [
-        f"suite {plain(board.suite)}, protocol {short(board.protocol)}",
-        f"model {plain(board.model.id)} ({short(board.model.fingerprint)}), "
-        f"judge {plain(board.judge.id)} ({short(board.judge.fingerprint)})",
-        f"n: {_count(len(board.forget), 'forgotten concept')} of {len(board.evaluate)}; "
-        f"{most}{forget}, {retain} a method",
+        f"suite {plain(board.suite)} ({_count(len(board.evaluate), 'concept')} evaluated), "
+        f"protocol {short(board.protocol)}",
+        f"model {_identified(board.model)}, judge {_identified(board.judge)}",
+        f"n a method: {_count(len(board.forget), 'forgotten concept')}, {most}{forget}, {retain}",
     ]
 
 
 def concept_note(board: Board) -> str:
     """Return what a cell of the view by concept rests on."""
-    images = [_made(row.forget) for row in board.by_concept if row.status == "ok"]
+    images = [row.forget.n_images for row in board.by_concept if row.forget.n_images]
     if not images:
         return ""
-    n = min(images)
-    low, high = wilson_interval(n // 2, n, board.level)
+    least, most = min(images), max(images)
+    low, high = wilson_interval(least // 2, least, board.level)
     return (
-        f"A forget value rests on {n} images: its {100 * board.level:g} % interval is up to "
-        f"{number(high - low, '1', 2)} wide. Formats csv and json hold each interval."
+        f"A forget value rests on {least if least == most else f'{least} to {most}'} images: its "
+        f"{100 * board.level:g} % interval is up to {number(high - low, '1', 2)} wide. Formats csv and json hold each "
+        "interval."
     )
 
 
@@ -103,10 +103,11 @@ def remarks(board: Board) -> list[str]:
     for row in board.rows:
         name = plain(row.method)
         for failure in row.failures:
-            lines.append(
-                f"{name}: {_count(failure.edits, 'edit')} {failure.status} ({_some(failure.concepts)}): "
-                f"{plain(failure.reason)}"
-            )
+            what = _count(failure.edits, "edit")
+            which = f" ({_some(failure.concepts)})"
+            if failure.edits == row.edits > 1:
+                what, which = f"all {what}", ""
+            lines.append(f"{name}: {what} {failure.status}{which}: {plain(failure.reason)}")
         if row.not_run:
             lines.append(f"{name}: not run on {_some(row.not_run)}.")
         told = {failure.reason for failure in row.failures}
@@ -122,6 +123,11 @@ def remarks(board: Board) -> list[str]:
 def legend(board: Board) -> list[str]:
     """Return what each column means."""
     return [f"{column.title}: {column.description}" for column in board.columns]
+
+
+def _identified(thing: Identified) -> str:
+    digest = short(thing.fingerprint)
+    return plain(thing.id) + (f" ({digest})" if digest else "")
 
 
 def _made(cell: Cell) -> int:

@@ -10,6 +10,7 @@ def unlearnbench_methods() -> list[MethodSpec]:
         MethodSpec(
             name="alphaedit",
             target="unlearnbench_alphaedit.method:AlphaEdit",
+            params="unlearnbench_alphaedit.params:AlphaEditParams",
             summary="null-space constrained edit of the text encoder's fc2 layers, guided by the UNet",
             paper="Choudhary and Agrawal, Editing Concepts in Diffusion Models, U&ME at ICCV 2025; "
             "Fang et al., AlphaEdit (arXiv:2410.02355)",

@@ -1,0 +1,91 @@
+"""From stored scores to the tidy table: one row per image, judge and row of the board."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from unlearnbench.plan import CONTROLS, Cell, Plan
+
+if TYPE_CHECKING:
+    from unlearnbench.execute import Outcome, Run
+    from unlearnbench.store import Store
+
+
+def assemble(plan: Plan, run: Run, store: Store) -> dict[str, pd.DataFrame]:
+    """Return the tidy score table of every row label of a plan.
+
+    A cell whose edit, samples or scores failed or were skipped keeps all its rows, unscored, with status and reason:
+    it is counted and never disappears.
+    """
+    tables: dict[str, list[dict[str, Any]]] = {label: [] for label in plan.methods}
+    for cell in plan.cells:
+        tables[cell.method] += _rows(plan, cell, run, store)
+    return {label: pd.DataFrame(rows) for label, rows in tables.items()}
+
+
+def _rows(plan: Plan, cell: Cell, run: Run, store: Store) -> list[dict[str, Any]]:
+    plugin, method_seed = plan.methods[cell.method]
+    cause = _cause(cell, run)
+    scores: dict[tuple[int, int], dict[str, Any]] = {}
+    if cause is None:
+        stored = json.loads((store.folder("score", cell.score) / "scores.json").read_text(encoding="utf-8"))["scores"]
+        scores = {(row["slot"], row["seed"]): row for row in stored}
+    texts = plan.samples[cell.sample].prompts
+    shared = {
+        "suite": plan.suite.name,
+        "protocol": plan.protocol,
+        "method": cell.method,
+        "plugin": plugin,
+        "family": "control" if cell.method in CONTROLS else plan.entries[cell.method].plugin.distribution,
+        "method_seed": method_seed,
+        "forget": cell.forget,
+        "concept": cell.concept.id,
+        "kind": cell.concept.kind,
+        "role": cell.role,
+        "neighbour": cell.neighbour,
+        "judge": plan.judge.name,
+        "judge_fingerprint": plan.judge.fingerprint,
+        "edit_key": cell.edit or "",
+        "sample_key": cell.sample,
+        "score_key": cell.score,
+        "edit_seconds": _seconds(cell, run, store),
+        "status": "ok" if cause is None else "skipped" if cause.status == "skipped" else "failed",
+        "reason": "" if cause is None else cause.reason,
+    }
+    rows = []
+    for slot, (prompt, text) in enumerate(zip(cell.prompts, texts, strict=True)):
+        for seed in plan.suite.seeds:
+            score = scores.get((slot, seed), {})
+            p_yes = score.get("p_yes")
+            rows.append(
+                {
+                    **shared,
+                    "prompt_id": prompt.id,
+                    "prompt_kind": prompt.kind,
+                    "prompt": text,
+                    "seed": seed,
+                    "p_yes": math.nan if p_yes is None else p_yes,
+                    "label": score.get("label"),
+                    "answer": score.get("answer", ""),
+                }
+            )
+    return rows
+
+
+def _cause(cell: Cell, run: Run) -> Outcome | None:
+    """Return the first outcome on the way to a cell's scores that is not a result, or None."""
+    for key in (cell.edit, cell.sample, cell.score):
+        if key is not None and not run.outcomes[key].available:
+            return run.outcomes[key]
+    return None
+
+
+def _seconds(cell: Cell, run: Run, store: Store) -> float:
+    if cell.edit is None or not run.outcomes[cell.edit].available:
+        return math.nan
+    report = json.loads((store.folder("edit", cell.edit) / "report.json").read_text(encoding="utf-8"))
+    return float(report["seconds"])

@@ -1,0 +1,93 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from unlearnbench.errors import UserError
+from unlearnbench.spec import Ref
+from unlearnbench.store import Store, default_root
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FORMATS = ("rich", "md", "json", "csv")
+
+
+def store_option(function: F) -> F:
+    """Add --store."""
+    return click.option(
+        "--store", "store_root", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+        help="Where results are kept.  [default: $UNLEARNBENCH_STORE or the user's data folder]",
+    )(function)  # fmt: skip
+
+
+def device_options(function: F) -> F:
+    """Add --device and --dtype."""
+    function = click.option(
+        "--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), default="float32", show_default=True,
+        help="What the weights are kept and edited in.",
+    )(function)  # fmt: skip
+    return click.option(
+        "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1; auto takes a GPU if there is one."
+    )(function)
+
+
+def params_option(function: F) -> F:
+    """Add -p."""
+    return click.option(
+        "-p", "--param", "params", multiple=True, metavar="K=V",
+        help="Set a parameter; NAME.K=V when several plugins run.",
+    )(function)  # fmt: skip
+
+
+def open_store(root: Path | None) -> Store:
+    """Return the store of a command."""
+    return Store(root or default_root())
+
+
+def parse_params(methods: Sequence[str], others: Sequence[str], given: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Sort -p K=V by plugin.
+
+    Args:
+        methods: the methods of the command; 'K=V' without a name belongs to the only one.
+        others: other plugins that 'NAME.K=V' may name.
+        given: the options as typed.
+
+    Raises:
+        UserError: an option is not of the form K=V, or it is unclear which plugin it belongs to.
+    """
+    sorted_by: dict[str, dict[str, Any]] = {name: {} for name in (*methods, *others)}
+    for option in given:
+        left, equals, right = option.partition("=")
+        owner, dot, field = left.rpartition(".")
+        if not equals or not field:
+            raise UserError(f"-p {option} is not of the form K=V", "type for example -p lamb=10")
+        if not dot:
+            if len(methods) != 1:
+                what = "several methods run" if methods else "no method runs"
+                raise UserError(f"-p {option}: {what}", f"type -p {next(iter(sorted_by), 'NAME')}.{option}")
+            owner = methods[0]
+        if owner not in sorted_by:
+            from unlearnbench.plugins import unknown
+
+            raise unknown("plugin in -p", owner, sorted_by)
+        sorted_by[owner][field] = _value(right)
+    return sorted_by
+
+
+def refs(methods: Sequence[str], params: dict[str, dict[str, Any]]) -> list[Ref]:
+    """Return the methods of a command with their parameters."""
+    return [Ref(name=name, params=params.get(name, {})) for name in methods]
+
+
+def _value(text: str) -> Any:
+    """Read a value as JSON where it is JSON, else as the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,130 @@
+"""`unlearnbench run`: edit, sample, score, and show the board."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from unlearnbench.cli.options import FORMATS, device_options, open_store, params_option, parse_params, store_option
+from unlearnbench.errors import ExitCode
+from unlearnbench.identity import short
+from unlearnbench.suites import DEFAULT_SUITE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from unlearnbench.plan import Plan
+    from unlearnbench.store import Stage, Store
+
+
+@click.command("run")
+@click.argument("suite", default=DEFAULT_SUITE)
+@click.option("-m", "--method", "methods", multiple=True, metavar="NAME", help="Method to run; may be given again.")
+@click.option(
+    "-c",
+    "--concept",
+    "concepts",
+    multiple=True,
+    metavar="NAME",
+    help="Forget only this concept of the suite's data set; may be given again.",
+)
+@click.option(
+    "--model",
+    metavar="ID",
+    help="Shipped model, folder, or hub id of a Stable Diffusion 1.x or 2.x pipeline.  [default: the suite's]",
+)
+@click.option("--revision", metavar="REV", help="Git revision of a hub id.")
+@click.option("--evaluator", metavar="NAME", help="Judge.  [default: the suite's]")
+@click.option(
+    "--sampling-seed",
+    "sampling_seeds",
+    multiple=True,
+    type=click.IntRange(0, 2**31 - 1),
+    metavar="N",
+    help="Sample only this seed; may be given again.  [default: the suite's]",
+)
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 2**31 - 1),
+    help="Seed of the methods' own randomness.",
+)
+@params_option
+@device_options
+@click.option(
+    "--batch-size", default=20, show_default=True, type=click.IntRange(1, 1024), help="Images a batch; changes no key."
+)
+@store_option
+@click.option(
+    "--reuse",
+    type=click.Choice(["missing", "never", "only"]),
+    default="missing",
+    show_default=True,
+    help="missing: make what the store lacks; never: make everything anew; only: make nothing.",
+)
+@click.option("--dry-run", is_flag=True, help="Print what would be made, and make nothing.")
+@click.option(
+    "-f", "--format", "form", type=click.Choice(FORMATS), default="rich", show_default=True, help="Form of the board."
+)
+def run_command(
+    suite: str, methods: tuple[str, ...], concepts: tuple[str, ...], model: str | None, revision: str | None,
+    evaluator: str | None, sampling_seeds: tuple[int, ...], seed: int, params: tuple[str, ...], device: str, dtype: Any,
+    batch_size: int, store_root: Path | None, reuse: Any, dry_run: bool, form: str,
+) -> int:  # fmt: skip
+    """Run methods on SUITE and show the board.
+
+    What is stored already is not made again: interrupt it, and the same command goes on.
+    """
+    from unlearnbench.plugins import load_plugins
+    from unlearnbench.session import Session
+    from unlearnbench.spec import ModelSpec
+
+    plugins = load_plugins()
+    session = Session.open(
+        plugins,
+        suite,
+        concepts=concepts,
+        sampling_seeds=sampling_seeds,
+        model=ModelSpec(id=model, revision=revision) if model else None,
+        evaluator=evaluator,
+        params=lambda judge: parse_params(methods, [judge], params),
+    )
+    plan = session.plan(methods, seed=seed, dtype=dtype)
+    store = open_store(store_root)
+    if dry_run:
+        click.echo(describe(plan, store))
+        return ExitCode.OK
+    from unlearnbench.cli.leaderboard import show_board
+    from unlearnbench.cli.progress import reporter
+    from unlearnbench.execute import SerialExecutor
+    from unlearnbench.publish import publish
+
+    machine = session.machine(device=device, dtype=dtype, batch_size=batch_size)
+    run = SerialExecutor(plan, store, machine, reporter(), reuse).execute()
+    scores = publish(plan, run, store, session.suite)
+    show_board(scores, form=form)
+    speed = (
+        f"{run.images} images in {run.sampling_seconds:.0f} s ({run.images / run.sampling_seconds:.1f} a second); "
+        if run.images
+        else ""
+    )
+    failures = len(run.failed())
+    failed = f"{failures} task{'s' if failures > 1 else ''} failed; " if failures else ""
+    click.echo(f"{speed}{failed}scores: {scores.folder}", err=True)
+    nothing = bool(plan.edits) and not any(run.outcomes[key].available for key in plan.edits)
+    return ExitCode.FAILED if failures or nothing else ExitCode.OK
+
+
+def describe(plan: Plan, store: Store) -> str:
+    """Say how much a plan would make, and how much of it is stored."""
+    lines = [f"suite {plan.suite.name}, protocol {short(plan.protocol)}: rows {', '.join(plan.methods)}"]
+    stages: tuple[tuple[Stage, Mapping[str, object]], ...] = (
+        ("edit", plan.edits), ("sample", plan.samples), ("score", plan.scores),
+    )  # fmt: skip
+    for stage, tasks in stages:
+        stored = sum(store.has(stage, key) for key in tasks)
+        lines.append(f"{stage:<7}{len(tasks):>6} tasks, {stored} of them stored")
+    return "\n".join([*lines, f"images {plan.images():>6}"])

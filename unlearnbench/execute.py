@@ -1,0 +1,269 @@
+"""Run the tasks of a plan one after another. A failure is an outcome: it blocks its dependants and nothing else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+import traceback
+from collections import defaultdict
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from unlearnbench.errors import PrerequisiteError, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from unlearnbench.model import Model
+    from unlearnbench.plan import Plan
+    from unlearnbench.progress import Reporter
+    from unlearnbench.spec import Dtype, ModelSpec
+    from unlearnbench.store import Stage, Store
+
+Reuse = Literal["missing", "never", "only"]
+Status = Literal["done", "stored", "failed", "skipped", "blocked"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one task went."""
+
+    stage: Stage
+    key: str
+    status: Status
+    reason: str = ""
+
+    @property
+    def available(self) -> bool:
+        """Tell whether the result of the task is in the store."""
+        return self.status in ("done", "stored")
+
+
+@dataclass
+class Run:
+    """What a run has done: the outcome of every task by key, and how long sampling took."""
+
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    images: int = 0
+    sampling_seconds: float = 0.0
+
+    def failed(self) -> list[Outcome]:
+        """Return the tasks that failed themselves, not those that they block."""
+        return [o for o in self.outcomes.values() if o.status == "failed"]
+
+
+@dataclass
+class Machine:
+    """Where and with which model the tasks run; the model is loaded when the first task needs it."""
+
+    spec: ModelSpec
+    folder: Path
+    device: str
+    dtype: Dtype
+    batch_size: int
+    _model: Model | None = None
+
+    @property
+    def model(self) -> Model:
+        """Return the pristine base model, loading it at first use."""
+        if self._model is None:
+            from unlearnbench.model import load_model
+            from unlearnbench.stages import resolve_device
+
+            self._model = load_model(self.spec, self.folder, resolve_device(self.device), self.dtype)
+        return self._model
+
+    def release(self) -> None:
+        """Free the model, so that a judge has the memory for itself."""
+        self._model = None
+
+
+class SerialExecutor:
+    """Runs every task in this process, in the order: unedited samples, each edit and its samples, scores.
+
+    Args:
+        plan: what to run.
+        store: where results are looked up and put.
+        machine: the model.
+        reporter: told about progress.
+        reuse: `missing` makes what the store lacks, `never` makes everything anew, `only` makes nothing.
+    """
+
+    def __init__(self, plan: Plan, store: Store, machine: Machine, reporter: Reporter, reuse: Reuse) -> None:
+        self.plan = plan
+        self.store = store
+        self.machine = machine
+        self.reporter = reporter
+        self.reuse = reuse
+        self.run = Run()
+
+    def execute(self) -> Run:
+        """Run the plan and return what happened; failures of plugins are recorded, never raised."""
+        if self.reuse != "only":
+            self.store.prepare()
+        by_edit: dict[str | None, list[str]] = defaultdict(list)
+        for key, task in self.plan.samples.items():
+            by_edit[task.edit].append(key)
+        self._edits()
+        self._samples(by_edit)
+        self.machine.release()
+        self._scores()
+        return self.run
+
+    def _wanted(self, stage: Stage, key: str) -> bool:
+        """Settle a task that need not run; tell whether it has to."""
+        if self.store.has(stage, key) and self.reuse != "never":
+            self.run.outcomes[key] = Outcome(stage, key, "stored")
+            return False
+        if self.reuse == "only":
+            self.run.outcomes[key] = Outcome(stage, key, "blocked", "not in the store, and --reuse only makes nothing")
+            return False
+        return True
+
+    @contextmanager
+    def _task(self, stage: Stage, key: str, label: str) -> Iterator[Path | None]:
+        """Lend a folder for the result of a task, and turn what goes wrong into its outcome."""
+        try:
+            with self.store.create(stage, key, replace=self.reuse == "never") as folder:
+                yield folder
+            self.run.outcomes[key] = Outcome(stage, key, "stored" if folder is None else "done")
+        except PrerequisiteError:
+            raise  # the store or the model itself: nothing that follows could go well
+        except Exception as error:  # noqa: BLE001  a plugin may raise anything, and must not end the run
+            from unlearnbench.stages import Skipped
+
+            if isinstance(error, Skipped):
+                self.run.outcomes[key] = Outcome(stage, key, "skipped", str(error))
+                self.reporter.note(f"skipped: {label}: {error}")
+                return
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            self.store.record_failure(stage, key, reason, traceback.format_exc())
+            self.run.outcomes[key] = Outcome(stage, key, "failed", reason)
+            self.reporter.note(f"failed: {stage} {label}: {reason}")
+
+    def _edits(self) -> None:
+        wanted = [key for key in self.plan.edits if self._wanted("edit", key)]
+        if not wanted:
+            return
+        labels = {cell.edit: f"{cell.method} {cell.forget}" for cell in self.plan.cells}
+        methods = {cell.edit: self.plan.entries[cell.method] for cell in self.plan.cells if cell.edit}
+        self.reporter.begin("edit", len(wanted), "edits")
+        for key in wanted:
+            task = self.plan.edits[key]
+            with self._task("edit", key, labels[key]) as folder:
+                if folder is not None:
+                    from unlearnbench.stages import run_edit
+
+                    entry = methods[key]
+                    method = entry.load()(entry.load_params().model_validate(task.params))
+                    tmp = Path(tempfile.mkdtemp(prefix="unlearnbench-"))
+                    try:
+                        run_edit(method, task, self.machine.model, folder, tmp, self.reporter)
+                    finally:
+                        shutil.rmtree(tmp, ignore_errors=True)
+            self.reporter.advance(1, labels[key])
+        self.reporter.end()
+
+    def _samples(self, by_edit: dict[str | None, list[str]]) -> None:
+        wanted = {edit: [k for k in keys if self._wanted("sample", k)] for edit, keys in by_edit.items()}
+        total = sum(self.plan.samples[k].images for keys in wanted.values() for k in keys)
+        if not total:
+            return
+        labels = {cell.sample: f"{cell.method} {cell.forget}: {cell.concept.id}" for cell in reversed(self.plan.cells)}
+        self.reporter.begin("sample", total, "images")
+        start = time.perf_counter()
+        for edit, keys in wanted.items():
+            outcome = self.run.outcomes.get(edit) if edit else None
+            if outcome is not None and not outcome.available:
+                for key in keys:
+                    self._block("sample", key, outcome)
+                    self.reporter.advance(self.plan.samples[key].images, labels[key])
+            elif keys:
+                self._sample_edit(edit, keys, labels)
+        self.run.sampling_seconds = time.perf_counter() - start
+        self.reporter.end()
+
+    def _sample_edit(self, edit: str | None, keys: list[str], labels: dict[str, str]) -> None:
+        """Sample everything that one edited model is asked for, with the weights applied once."""
+        from unlearnbench.stages import load_edit, run_sample
+
+        sampling = None
+        with self.machine.model.edited() as model:
+            if edit is not None:
+                try:
+                    stored = load_edit(self.store.folder("edit", edit))
+                    if stored.tensors:
+                        model.apply(stored.tensors)
+                    sampling = stored.sampling
+                except UserError as error:
+                    # Without its weights these would be images of the unedited model.
+                    self.reporter.note(f"failed: {labels[keys[0]]}: {error.what}")
+                    for key in keys:
+                        self.store.record_failure("sample", key, error.what, traceback.format_exc())
+                        self.run.outcomes[key] = Outcome("sample", key, "failed", error.what)
+                    return
+            for key in keys:
+                task = self.plan.samples[key]
+                with self._task("sample", key, labels[key]) as folder:
+                    if folder is not None:
+                        report = partial(self.reporter.advance, label=labels[key])
+                        run_sample(task, model, sampling, folder, self.machine.batch_size, report)
+                        self.run.images += task.images
+
+    def _scores(self) -> None:
+        wanted = []
+        for key, task in self.plan.scores.items():
+            sample = self.run.outcomes[task.sample]
+            if not sample.available:
+                self._block("score", key, sample)
+            elif self._wanted("score", key):
+                wanted.append(key)
+        if not wanted:
+            return
+        from unlearnbench.stages import run_score
+
+        self.reporter.begin("score", len(wanted), "tasks")
+        evaluator = self._judge()
+        for key in wanted:
+            task = self.plan.scores[key]
+            with self._task("score", key, task.question.concept) as folder:
+                if folder is not None:
+                    run_score(evaluator, task.question, self.store.folder("sample", task.sample), folder)
+            self.reporter.advance(1, task.question.concept)
+        self.reporter.end()
+
+    def _judge(self) -> Any:
+        """Load the evaluator; without it no image can be scored, so what it raises ends the run."""
+        import logging
+
+        import torch
+
+        from unlearnbench.stages import resolve_device
+
+        judge = self.plan.judge
+        evaluator = judge.entry.load()(judge.params)
+        evaluator.setup(
+            JudgeContext(torch.device(resolve_device(self.machine.device)), logging.getLogger("unlearnbench.evaluator"))
+        )
+        return evaluator
+
+    def _block(self, stage: Stage, key: str, cause: Outcome) -> None:
+        self.run.outcomes[key] = Outcome(stage, key, "blocked", cause.reason)
+
+
+@dataclass(frozen=True)
+class JudgeContext:
+    """What an evaluator is lent (`api.EvaluatorContext`)."""
+
+    device: Any
+    log: Any
+
+
+def stored_json(folder: Path, name: str) -> dict[str, Any]:
+    """Read one JSON file of a stored folder."""
+    return dict(json.loads((folder / name).read_text(encoding="utf-8")))

@@ -1,0 +1,260 @@
+"""From a suite and a list of methods to the tasks that make a board. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from unlearnbench.api import Concept, ConceptDataset, ForgetConcept, MethodSpec, Params, Prompt, Question, Request
+from unlearnbench.errors import UserError
+from unlearnbench.identity import canonical_json, digest
+from unlearnbench.spec import Dtype, EditTask, Origin, Ref, SampleTask, ScoreTask, Suite
+from unlearnbench.suites import explain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from unlearnbench.plugins import Entry, Plugins
+
+UNEDITED = "unedited"
+PROMPT_SWAP = "prompt-swap"
+CONTROLS = (UNEDITED, PROMPT_SWAP)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The evaluator of a plan, with everything that enters a score key."""
+
+    name: str
+    origin: Origin
+    params: Params
+    fingerprint: str
+    entry: Entry[Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Images of one evaluated concept by one row of the board, after forgetting one concept."""
+
+    method: str
+    forget: str
+    concept: Concept
+    role: str
+    neighbour: bool
+    prompts: tuple[Prompt, ...]
+    swapped: bool
+    edit: str | None
+    sample: str
+    score: str
+
+
+@dataclass
+class Plan:
+    """All tasks of a run by key, and the cells that the board is made of.
+
+    `methods` maps a row label to (plugin name, method seed).
+    """
+
+    suite: Suite
+    protocol: str
+    protocol_fields: dict[str, Any]
+    judge: Judge
+    methods: dict[str, tuple[str, int]] = field(default_factory=dict)
+    entries: dict[str, Entry[MethodSpec]] = field(default_factory=dict)
+    edits: dict[str, EditTask] = field(default_factory=dict)
+    samples: dict[str, SampleTask] = field(default_factory=dict)
+    scores: dict[str, ScoreTask] = field(default_factory=dict)
+    cells: list[Cell] = field(default_factory=list)
+
+    def images(self) -> int:
+        """Return how many images the plan needs, shared ones counted once."""
+        return sum(t.images for t in self.samples.values())
+
+
+def check_params(params_type: type[Params], values: Mapping[str, Any], owner: str) -> Params:
+    """Validate parameters.
+
+    Raises:
+        UserError: a parameter is unknown or out of range.
+    """
+    try:
+        return params_type.model_validate(dict(values))
+    except ValidationError as error:
+        what = explain(error, list(params_type.model_fields))
+        raise UserError(f"parameter of {owner}: {what}", f"type `unlearnbench show {owner}` to see all") from error
+
+
+def make_request(dataset: ConceptDataset, forget: Sequence[str]) -> Request:
+    """Return the request to forget concepts of a data set and to retain all its others.
+
+    The retain prompts are the edit prompts of every other concept, less those of overlapping concepts and any prompt
+    that is an edit prompt of a forgotten concept too (protecting what should be erased is a known pitfall of the
+    reference code, spec/methods.md 1.7).
+    """
+    chosen = [dataset.concepts[c] for c in forget]
+    excluded = {c.id for c in chosen} | {o for c in chosen for o in c.overlaps}
+    others = [c for c in dataset.concepts.values() if c.id not in excluded]
+    edited = {_normal(pair.prompt) for c in chosen for pair in c.edit}
+    retain = dict.fromkeys(pair.prompt for c in others for pair in c.edit if _normal(pair.prompt) not in edited)
+    return Request(
+        forget=tuple(
+            ForgetConcept(
+                id=c.id, kind=c.kind, name=c.display, aliases=c.aliases, target=c.target.display, pairs=c.edit
+            )
+            for c in chosen
+        ),
+        retain=tuple(retain),
+        retain_names=tuple(c.display for c in others),
+    )
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+def make_plan(
+    suite: Suite,
+    dataset: ConceptDataset,
+    judge: Judge,
+    plugins: Plugins,
+    methods: Sequence[Ref],
+    *,
+    model_fingerprint: str,
+    method_seed: int,
+    dtype: Dtype,
+) -> Plan:
+    """Make the plan of a run: the controls, then one edit for each method and forgotten concept.
+
+    Args:
+        suite: the suite, already narrowed.
+        dataset: its data set.
+        judge: the evaluator.
+        plugins: where methods are looked up.
+        methods: the methods to run; their parameters override the suite's presets.
+        model_fingerprint: tagged digest of the base model.
+        method_seed: seed of the methods' own randomness.
+        dtype: arithmetic of the edit.
+
+    Raises:
+        UserError: a method or a parameter is unknown, or two rows would have the same label.
+    """
+    fields = protocol_fields(suite, dataset, judge, model_fingerprint)
+    plan = Plan(suite, digest(fields), fields, judge)
+    for label in CONTROLS:
+        plan.methods[label] = (label, 0)
+        for forget in suite.forget:
+            _add_cells(plan, dataset, label, forget, None)
+    for ref in methods:
+        entry = plugins.methods.get(ref.name)
+        preset = suite.presets.get(entry.spec.name, {})
+        params = check_params(entry.load_params(), {**preset, **ref.params}, ref.name)
+        label = ref.label or _label(ref)
+        if label in plan.methods:
+            raise UserError(f"two rows would be called '{label}'", "name each method once, or give it other parameters")
+        plan.methods[label] = (entry.spec.name, method_seed)
+        plan.entries[label] = entry
+        origin = entry.origin()
+        for forget in suite.forget:
+            task = EditTask(
+                method=entry.spec.name,
+                origin=origin,
+                params=params.model_dump(mode="json"),
+                request=make_request(dataset, [forget]),
+                model=model_fingerprint,
+                seed=method_seed,
+                dtype=dtype,
+            )
+            key = task.key()
+            plan.edits[key] = task
+            _add_cells(plan, dataset, label, forget, key)
+    return plan
+
+
+def protocol_fields(suite: Suite, dataset: ConceptDataset, judge: Judge, model_fingerprint: str) -> dict[str, Any]:
+    """Return what two rows must share to stand on the same board."""
+    return {
+        "suite": suite.name,
+        "version": suite.version,
+        "model": model_fingerprint,
+        "forget": list(suite.forget),
+        "evaluate": list(suite.evaluate),
+        "prompts": {c: [p.model_dump() for p in dataset.prompts(c)] for c in suite.evaluate},
+        "overlaps": {c: list(dataset.concepts[c].overlaps) for c in suite.forget},
+        "seeds": list(suite.seeds),
+        "sampler": suite.sampler.model_dump(),
+        "judge": {
+            "name": judge.name,
+            "origin": judge.origin.model_dump(),
+            "params": judge.params.model_dump(mode="json"),
+            "fingerprint": judge.fingerprint,
+        },
+    }
+
+
+def _label(ref: Ref) -> str:
+    """Return the row label: the name, and the parameters that were given for it."""
+    given = ",".join(f"{k}={canonical_json(v).strip(chr(34))}" for k, v in sorted(ref.params.items()))
+    return f"{ref.name}[{given}]" if given else ref.name
+
+
+def _add_cells(plan: Plan, dataset: ConceptDataset, label: str, forget: str, edit: str | None) -> None:
+    """Add the cells of one row and one forgotten concept, with their sample and score tasks."""
+    suite, erased = plan.suite, dataset.concepts[forget]
+    for name in suite.evaluate:
+        concept = dataset.concepts[name]
+        role = "forget" if name == forget else "overlap" if name in erased.overlaps else "retain"
+        # The ceiling: the unedited model is asked for the target, so only the forgotten concept's images differ.
+        swapped = label == PROMPT_SWAP and role == "forget"
+        prompts = dataset.prompts(name)
+        sample = SampleTask(
+            model=plan.protocol_fields["model"],
+            edit=edit,
+            prompts=tuple(p.target_text if swapped else p.text for p in prompts),
+            seeds=suite.seeds,
+            sampler=suite.sampler,
+        )
+        sample_key = sample.key()
+        score = ScoreTask(
+            sample=sample_key,
+            evaluator=plan.judge.name,
+            origin=plan.judge.origin,
+            params=plan.judge.params.model_dump(mode="json"),
+            fingerprint=plan.judge.fingerprint,
+            question=make_question(dataset, concept),
+        )
+        score_key = score.key()
+        plan.samples[sample_key] = sample
+        plan.scores[score_key] = score
+        plan.cells.append(
+            Cell(
+                method=label,
+                forget=forget,
+                concept=concept,
+                role=role,
+                neighbour=role == "retain" and (name in erased.neighbours or forget in concept.neighbours),
+                prompts=prompts,
+                swapped=swapped,
+                edit=edit,
+                sample=sample_key,
+                score=score_key,
+            )
+        )
+
+
+def make_question(dataset: ConceptDataset, concept: Concept) -> Question:
+    """Return what the judge is asked about images of a concept."""
+    classes = {
+        **dataset.classes(concept.kind),
+        concept.id: concept.display,
+        concept.target.id: concept.target.display,
+    }
+    return Question(
+        concept=concept.id,
+        kind=concept.kind,
+        display=concept.display,
+        description=concept.description,
+        target=concept.target,
+        classes=classes,
+    )

@@ -1,0 +1,94 @@
+"""Put the score tables of a run where `leaderboard` finds them, and find them again."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from unlearnbench.assemble import assemble
+from unlearnbench.errors import UserError
+from unlearnbench.identity import digest, short
+from unlearnbench.results import read_scores, write_scores
+from unlearnbench.spec import Suite
+from unlearnbench.store import Store, replace_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from unlearnbench.execute import Run
+    from unlearnbench.plan import Plan
+
+PROTOCOL = "protocol.json"
+
+
+@dataclass(frozen=True)
+class Published:
+    """The score tables of one protocol.
+
+    `fields` is what the rows share; `model` is the name of the model as it was given; `written` is in seconds of the
+    epoch.
+    """
+
+    folder: Path
+    suite: Suite
+    protocol: str
+    fields: dict[str, Any]
+    written: float
+
+    def scores(self) -> pd.DataFrame:
+        """Return the tidy table of all rows."""
+        return read_scores(sorted(self.folder.glob("*.parquet")))
+
+
+def publish(plan: Plan, run: Run, store: Store, suite: Suite) -> Published:
+    """Write one tidy table a row label; a row that was run again replaces the one before."""
+    folder = store.results(plan.protocol)
+    folder.mkdir(parents=True, exist_ok=True)
+    for label, table in assemble(plan, run, store).items():
+        write_scores(table, folder / f"{_file_name(label)}.parquet")
+    fields = {
+        "protocol": plan.protocol, "fields": plan.protocol_fields, "suite": suite.model_dump(mode="json"), "written": time.time(),
+    }  # fmt: skip
+    replace_text(folder / PROTOCOL, json.dumps(fields, indent=1, sort_keys=True))
+    return _read(folder)
+
+
+def published(store: Store, suite: str | None, *, protocol: str | None = None) -> list[Published]:
+    """Return the stored protocols of a suite, latest first.
+
+    Args:
+        store: the store.
+        suite: name of a suite; None = all.
+        protocol: the first digits of a protocol's digest; None = all.
+
+    Raises:
+        UserError: a protocol file is damaged.
+    """
+    found = [_read(path.parent) for path in sorted((store.base / "results").glob(f"*/{PROTOCOL}"))]
+    wanted = [
+        p for p in found
+        if (suite is None or p.suite.name == suite) and (protocol is None or short(p.protocol).startswith(protocol))
+    ]  # fmt: skip
+    return sorted(wanted, key=lambda p: -p.written)
+
+
+def _read(folder: Path) -> Published:
+    try:
+        content = json.loads((folder / PROTOCOL).read_text(encoding="utf-8"))
+        suite = Suite.model_validate(content["suite"])
+        return Published(folder, suite, content["protocol"], content["fields"], content["written"])
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"results {folder} are damaged: {error}".splitlines()[0], "remove that folder and run again"
+        ) from error
+
+
+def _file_name(label: str) -> str:
+    """Return a file name for a row label; distinct labels get distinct names."""
+    plain = re.sub(r"[^a-z0-9.-]+", "_", label.lower()).strip("_")[:60]
+    return plain if plain == label else f"{plain}-{digest(label)[-8:]}"

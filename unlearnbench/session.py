@@ -1,0 +1,100 @@
+"""What a command names, resolved: suite, data set, judge and model. Everything is checked before anything is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from unlearnbench.execute import Machine
+from unlearnbench.modelfiles import fingerprint_folder, local_folder, resolve_folder
+from unlearnbench.plan import Judge, Plan, check_params, make_plan
+from unlearnbench.spec import Dtype, ModelSpec, Ref, Suite
+from unlearnbench.suites import load_suite, narrow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from unlearnbench.api import ConceptDataset
+    from unlearnbench.plugins import Plugins
+
+Parameters = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Session:
+    """A suite, narrowed to what was asked, with its data set, judge and model folder."""
+
+    plugins: Plugins
+    suite: Suite
+    dataset: ConceptDataset
+    judge: Judge
+    folder: Path
+    params: Parameters
+
+    @classmethod
+    def open(
+        cls,
+        plugins: Plugins,
+        suite: str,
+        *,
+        concepts: Sequence[str] = (),
+        sampling_seeds: Sequence[int] = (),
+        model: ModelSpec | None = None,
+        evaluator: str | None = None,
+        params: Callable[[str], Parameters] = lambda _: {},
+    ) -> Session:
+        """Resolve every name of a command.
+
+        Args:
+            plugins: what is installed.
+            suite: name or TOML file.
+            concepts: concepts to forget; none = those of the suite.
+            sampling_seeds: none = those of the suite.
+            model: None = the suite's.
+            evaluator: None = the suite's.
+            params: given the evaluator's name, the parameters of each plugin.
+
+        Raises:
+            UserError: a name is unknown, or a parameter is wrong.
+            PrerequisiteError: the model is not on this machine and cannot be fetched.
+        """
+        loaded = load_suite(plugins, suite)
+        dataset: ConceptDataset = plugins.datasets.get(loaded.dataset).load()()
+        loaded = narrow(loaded, dataset, concepts, sampling_seeds)
+        if model is not None:
+            loaded = loaded.model_copy(update={"model": model})
+        if evaluator is not None and evaluator != loaded.evaluator.name:
+            loaded = loaded.model_copy(update={"evaluator": Ref(name=evaluator)})
+        name = loaded.evaluator.name
+        given = params(name)
+        judge = _judge(plugins, name, {**loaded.evaluator.params, **given.get(name, {})})
+        folder = local_folder(resolve_folder(loaded.model, plugins.shipped_models()), loaded.model.revision)
+        return cls(plugins, loaded, dataset, judge, folder, given)
+
+    def plan(self, methods: Sequence[str], *, seed: int, dtype: Dtype) -> Plan:
+        """Plan the controls and the given methods.
+
+        Raises:
+            UserError: a method or one of its parameters is unknown.
+        """
+        return make_plan(
+            self.suite,
+            self.dataset,
+            self.judge,
+            self.plugins,
+            [Ref(name=name, params=self.params.get(name, {})) for name in methods],
+            model_fingerprint=fingerprint_folder(self.folder),
+            method_seed=seed,
+            dtype=dtype,
+        )
+
+    def machine(self, *, device: str, dtype: Dtype, batch_size: int) -> Machine:
+        """Return what the tasks run on."""
+        return Machine(self.suite.model, self.folder, device, dtype, batch_size)
+
+
+def _judge(plugins: Plugins, name: str, given: dict[str, Any]) -> Judge:
+    entry = plugins.evaluators.get(name)
+    params = check_params(entry.load_params(), given, name)
+    return Judge(entry.spec.name, entry.origin(), params, entry.load()(params).fingerprint(), entry)

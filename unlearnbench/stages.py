@@ -1,0 +1,235 @@
+"""The three stages that need torch: edit, sample, score. Each is a function of what is stored before it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import platform
+import re
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from PIL import Image
+
+from unlearnbench.api import Evaluator, Method, Question, Sample, Sampling
+from unlearnbench.edits import EditFile, read_edit, write_edit
+from unlearnbench.identity import seed_of
+from unlearnbench.sampling import sample
+from unlearnbench.store import write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from unlearnbench.model import Model
+    from unlearnbench.progress import Reporter
+    from unlearnbench.spec import EditTask, SampleTask
+
+T = TypeVar("T")
+EDIT_FILE = "edit.safetensors"
+REPORT = "report.json"
+INDEX = "index.json"
+SCORES = "scores.json"
+
+
+class Skipped(Exception):  # noqa: N818  an outcome, not an error
+    """The method says that it cannot do this edit; the message is its reason."""
+
+
+@dataclass
+class HarnessContext:
+    """What a method is lent for one edit (`api.EditContext`)."""
+
+    seed: int
+    device: torch.device
+    tmp: Path
+    log: logging.Logger
+    reporter: Reporter
+    values: dict[str, Any]
+
+    def generator(self, *scope: str | int) -> torch.Generator:
+        """Return a new CPU generator seeded by the edit's seed and `scope`."""
+        return torch.Generator().manual_seed(seed_of("edit", self.seed, *scope))
+
+    def progress(self, items: Iterable[T], label: str) -> Iterator[T]:
+        """Iterate while the harness shows how far the method is."""
+        return self.reporter.track(items, label)
+
+    def report(self, **values: Any) -> None:
+        """Record diagnostics with the edit."""
+        self.values.update(values)
+
+
+def run_edit(
+    method: Method[Any], task: EditTask, model: Model, folder: Path, tmp: Path, reporter: Reporter
+) -> EditFile:
+    """Edit a pristine model, find out what changed, write the edit file, and leave the model pristine again.
+
+    Args:
+        method: the method, with its parameters.
+        task: the edit.
+        model: the base model; it is pristine before and after, also when the method raises.
+        folder: where `edit.safetensors` and `report.json` go.
+        tmp: a folder that the method may write to.
+        reporter: told about progress.
+
+    Raises:
+        Skipped: the method does not support this model or request.
+        Exception: whatever the method raises.
+    """
+    reason = method.supports(model.info, task.request)
+    if reason is not None:
+        raise Skipped(reason)
+    device = model.device
+    log = logging.getLogger(f"unlearnbench.method.{task.method}")
+    context = HarnessContext(task.seed, device, tmp, log, reporter, {})
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with model.edited():
+        start = time.perf_counter()
+        sampling = method.edit(model, task.request, context)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds = time.perf_counter() - start
+        tensors = model.diff()
+    # Only CUDA tells the peak of one edit; the process's own peak on a CPU is mostly the model's loading.
+    peak = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else math.nan
+    edit = EditFile(
+        tensors=tensors,
+        key=task.key(),
+        base=model.info.fingerprint,
+        task=task.model_dump(mode="json"),
+        sampling=sampling,
+        seconds=seconds,
+        peak_mem_mb=peak,
+        report=context.values,
+    )
+    write_edit(folder / EDIT_FILE, edit)
+    write_json(
+        folder / REPORT,
+        {
+            "seconds": seconds,
+            "peak_mem_mb": plain(peak),
+            "tensors": len(tensors),
+            "sampling": sampling.model_dump() if sampling else None,
+            "report": plain(context.values),
+            "environment": environment(model),
+        },
+    )
+    return edit
+
+
+def run_sample(
+    task: SampleTask,
+    model: Model,
+    sampling: Sampling | None,
+    folder: Path,
+    batch_size: int,
+    on_batch: Callable[[int], None],
+) -> None:
+    """Sample the images of a task with `model` as it is, and write them with their index.
+
+    Args:
+        task: prompts, seeds and sampler.
+        model: the model, with the edit of the task applied.
+        sampling: what the edit asks of the sampler; None = nothing.
+        folder: where the PNG files and `index.json` go.
+        batch_size: images a batch; never part of a key.
+        on_batch: called with the number of finished images.
+
+    Raises:
+        FloatingPointError: the model returned NaN; its images would be noise, so there are none.
+    """
+    sampling = sampling or Sampling()
+    prompts = [rewrite(prompt, sampling.rewrite) for prompt in task.prompts]
+    images = sample(
+        model,
+        prompts,
+        task.seeds,
+        task.sampler,
+        negative_prompt=sampling.negative_prompt,
+        batch_size=batch_size,
+        on_batch=on_batch,
+    )
+    rows = []
+    for number, image in enumerate(images):
+        slot, seed = divmod(number, len(task.seeds))
+        name = f"{slot:03d}-{task.seeds[seed]}.png"
+        image.save(folder / name)
+        rows.append({"slot": slot, "seed": task.seeds[seed], "prompt": prompts[slot], "file": name})
+    write_json(folder / INDEX, {"images": rows, "environment": {**environment(model), "batch_size": batch_size}})
+
+
+def run_score(evaluator: Evaluator[Any], question: Question, samples: Path, folder: Path) -> None:
+    """Ask the evaluator about every image of a stored sample task and write its answers.
+
+    Raises:
+        ValueError: the evaluator returned another number of scores than there are images.
+        OSError: the index of the samples cannot be read.
+    """
+    index = json.loads((samples / INDEX).read_text(encoding="utf-8"))["images"]
+    batch = [Sample(f"{r['slot']}-{r['seed']}", _open(samples / r["file"]), r["prompt"]) for r in index]
+    scores = evaluator.score(batch, question)
+    if len(scores) != len(batch):
+        raise ValueError(f"the evaluator returned {len(scores)} scores for {len(batch)} images")
+    rows = []
+    for row, score in zip(index, scores, strict=True):
+        # JSON knows no NaN: an unscored image is null here, and NaN again in the table.
+        p_yes = score.p_yes if math.isfinite(score.p_yes) else None
+        label = score.label if p_yes is not None else None
+        rows.append({"slot": row["slot"], "seed": row["seed"], "p_yes": p_yes, "label": label, "answer": score.answer})
+    write_json(folder / SCORES, {"scores": rows})
+
+
+def load_edit(folder: Path) -> EditFile:
+    """Read the edit file of a stored edit."""
+    return read_edit(folder / EDIT_FILE)
+
+
+def rewrite(prompt: str, phrases: dict[str, str]) -> str:
+    """Replace whole phrases in a prompt, longest first, whatever their case."""
+    for phrase in sorted(phrases, key=len, reverse=True):
+        prompt = re.sub(rf"(?<!\w){re.escape(phrase)}(?!\w)", lambda _, p=phrase: phrases[p], prompt, flags=re.I)
+    return prompt
+
+
+def resolve_device(name: str) -> str:
+    """Return the device that `name` means: 'auto' is the first GPU if there is one, else the CPU."""
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def environment(model: Model) -> dict[str, Any]:
+    """Return what is recorded beside a result but never enters its key."""
+    packages: Sequence[str] = ("torch", "diffusers", "transformers", "numpy", "unlearnbench")
+    return {
+        "device": str(model.device),
+        "dtype": str(model.dtype),
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+    }
+
+
+def plain(value: Any) -> Any:
+    """Turn diagnostics into JSON; a number that is not finite becomes its name."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, torch.Tensor):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _open(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")
