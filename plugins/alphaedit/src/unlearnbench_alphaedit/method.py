@@ -12,7 +12,7 @@ from unlearnbench_alphaedit.encoder import captured, fc2_layers, moments, states
 from unlearnbench_alphaedit.nullspace import null_space
 from unlearnbench_alphaedit.params import AlphaEditParams
 from unlearnbench_alphaedit.prompts import edit_pairs, retained
-from unlearnbench_alphaedit.refine import denormals_flushed, frozen
+from unlearnbench_alphaedit.refine import frozen
 from unlearnbench_alphaedit.session import Constraint, Material, Session, Trace
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class AlphaEdit(Method[AlphaEditParams]):
         pairs = {concept.id: edit_pairs(concept, params.pairs) for concept in request.forget}
         retain = retained(request.retain, [prompt for rows in pairs.values() for prompt, _ in rows])
 
-        with frozen(model.text_encoder, model.unet), denormals_flushed():
+        with frozen(model.text_encoder, model.unet):
             material = {concept: prepare(model, layers, rows) for concept, rows in pairs.items()}
             constraints = constrain(model, layers, retain, params)
             before = {number: layer.weight.clone() for number, layer in layers.items()}

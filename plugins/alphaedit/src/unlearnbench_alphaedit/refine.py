@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
@@ -11,6 +12,8 @@ from unlearnbench_alphaedit.encoder import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
 
 
 def refine(
@@ -65,17 +68,12 @@ def frozen(*modules: torch.nn.Module) -> Iterator[None]:
             parameter.requires_grad_(flag)
 
 
-@contextmanager
-def denormals_flushed() -> Iterator[None]:
-    """Treat subnormal numbers as zero inside the block; a CPU is many times slower on them. Puts the mode back."""
-    was = flushes_denormals()
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(was)
+def without_denormals(function: Callable[[], T]) -> T:
+    """Call a function in a thread of its own that treats subnormal numbers as zero; a CPU is many times slower on them.
 
-
-def flushes_denormals() -> bool:
-    """Return whether arithmetic treats subnormal numbers as zero at present."""
-    return float(torch.tensor(1e-310, dtype=torch.float64) * 1.0) == 0.0
+    The mode belongs to a thread, and the worker threads of torch take it over from the thread that starts them. Workers
+    that run already would not, so setting it for the calling thread would reach only its own share of the work. The
+    caller's mode and workers stay as they are.
+    """
+    with ThreadPoolExecutor(max_workers=1, initializer=torch.set_flush_denormal, initargs=(True,)) as thread:
+        return thread.submit(function).result()

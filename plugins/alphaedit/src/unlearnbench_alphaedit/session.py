@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 
 from unlearnbench_alphaedit.encoder import captured, prefixes, states, without_bias
 from unlearnbench_alphaedit.latents import add_noise, predict, sample_latents
-from unlearnbench_alphaedit.refine import refine
+from unlearnbench_alphaedit.refine import refine, without_denormals
 from unlearnbench_alphaedit.solve import collapse, projected, unprojected
 
 if TYPE_CHECKING:
@@ -119,16 +120,17 @@ class Session:
                 noisy, timesteps = add_noise(latents, alphas, params.t_min, params.t_max, generator)
                 wanted = predict(model, noisy, timesteps, target)
 
-                def edited(noisy: torch.Tensor = noisy, timesteps: torch.Tensor = timesteps) -> torch.Tensor:
-                    return predict(model, noisy, timesteps, states(model, ids))
-
-                values, curve = refine(
-                    layer,
-                    without_bias(layer, output),
-                    edited,
-                    wanted,
-                    learning_rate=params.learning_rate,
-                    steps=params.inner_steps,
+                edited = partial(self._predict, ids, noisy, timesteps)
+                values, curve = without_denormals(
+                    partial(
+                        refine,
+                        layer,
+                        without_bias(layer, output),
+                        edited,
+                        wanted,
+                        learning_rate=params.learning_rate,
+                        steps=params.inner_steps,
+                    )
                 )
                 losses.append(curve)
             keys = inputs.flatten(0, 1).T.double()
@@ -139,6 +141,9 @@ class Session:
                 trace.aligned.append(float(torch.nn.functional.mse_loss(edited(), wanted)))
         trace.losses.append(losses)
         trace.residual.append(residuals)
+
+    def _predict(self, ids: torch.Tensor, noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        return predict(self.model, noisy, timesteps, states(self.model, ids))
 
 
 def write(
