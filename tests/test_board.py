@@ -171,7 +171,7 @@ def test_one_concept_has_no_interval(scores):
     for row in board.rows:
         assert all(cell.lo is None and cell.hi is None and cell.interval == "none" for cell in row.cells.values())
     assert row_of(board, "good").rank == 1
-    assert board.notes[0] == "One forgotten concept: no interval over concepts."
+    assert board.notes[0].startswith("One forgotten concept: no interval over concepts")
     own = scores[(scores["forget"] == "c0") & (scores["concept"] == "c0") & (scores["method"] == "bad")]
     hits = int((~own["label"].astype(bool)).sum())
     cell = next(one.forget for one in board.by_concept if one.method == "bad")

@@ -235,7 +235,7 @@ def _notes(rows: Sequence[Row], measures: Measures, draws: int) -> list[str]:
     notes = []
     if n == 1:
         notes.append(
-            "One forgotten concept: no interval over concepts; the view by concept, as csv or json, has one over images."
+            "One forgotten concept: no interval over concepts; the view by concept, as csv or json, has one of images."
         )
     else:
         few = f" Fewer than {SMALL} concepts: Student's interval on concept means where wider." if n < SMALL else ""
