@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from io import StringIO
 from pathlib import Path
 
@@ -59,6 +60,11 @@ def incomplete() -> Board:
     return board_of(unscore(scores, lost))
 
 
+def rounded(text: str) -> str:
+    """Return text without the digits that may differ from processor to processor."""
+    return re.sub(r"\d+\.\d{9,}", lambda match: f"{float(match[0]):.8f}", text)
+
+
 @pytest.fixture(scope="module")
 def boards() -> dict[str, Board]:
     complete = table_of(9)
@@ -70,11 +76,11 @@ def boards() -> dict[str, Board]:
 @pytest.mark.parametrize("by", ["method", "concept"])
 @pytest.mark.parametrize("form", ["rich", "md", "csv"])
 def test_board_looks_as_it_did(boards, shown, name, by, form):
-    assert render(boards[name], form, by=by) == shown
+    assert rounded(render(boards[name], form, by=by)) == shown
 
 
 def test_json_looks_as_it_did(boards, shown):
-    assert render(boards["incomplete"], "json") == shown
+    assert rounded(render(boards["incomplete"], "json")) == shown
 
 
 def test_json_holds_the_whole_board(boards):
