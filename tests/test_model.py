@@ -336,15 +336,18 @@ def test_quiet_puts_loggers_and_progress_bars_back():
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
+    libraries = (diffusers_logging, transformers_logging)
+
     def state():
-        return [
-            (lib.get_verbosity(), lib.is_progress_bar_enabled()) for lib in (diffusers_logging, transformers_logging)
-        ]
+        return [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
+
+    def fail():
+        raise ZeroDivisionError(*(bars for _, bars in state()))
 
     before = state()
-    with pytest.raises(ZeroDivisionError), quiet():
-        assert [bars for _, bars in state()] == [False, False]
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError) as caught, quiet():
+        fail()
+    assert caught.value.args == (False, False)
     assert state() == before
 
 

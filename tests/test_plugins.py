@@ -20,8 +20,8 @@ BROKEN = {
     "import": ("import does_not_exist", "No module named 'does_not_exist'"),
     "exit": ("raise SystemExit(3)", "SystemExit"),
     "hook": (
-        "from unlearnbench.api import hookimpl\n@hookimpl\ndef unlearnbench_methods():\n    raise ValueError('no luck')",
-        "ValueError: no luck",
+        "from unlearnbench.api import hookimpl\n@hookimpl\ndef unlearnbench_methods():\n    raise ValueError('no')",
+        "ValueError: no",
     ),
     "misspelt": (
         "from unlearnbench.api import hookimpl\n@hookimpl\ndef unlearnbench_method():\n    return []",

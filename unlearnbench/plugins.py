@@ -149,7 +149,7 @@ class Plugins:
     def shipped_models(self) -> dict[str, Path]:
         """Return the folders of the models that plugins ship, by name; clashing names are left out."""
         clashing = self.models.clashes()
-        return {e.spec.name: Path(e.load()()) for e in self.models if e.spec.name not in clashing}  # type: ignore[attr-defined]
+        return {e.spec.name: Path(e.load()()) for e in self.models if e.spec.name not in clashing}
 
 
 def unknown(kind: str, name: str, known: Iterable[str], command: str | None = None) -> UserError:

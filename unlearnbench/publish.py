@@ -52,8 +52,11 @@ def publish(plan: Plan, run: Run, store: Store, suite: Suite) -> Published:
     for label, table in assemble(plan, run, store).items():
         write_scores(table, folder / f"{_file_name(label)}.parquet")
     fields = {
-        "protocol": plan.protocol, "fields": plan.protocol_fields, "suite": suite.model_dump(mode="json"), "written": time.time(),
-    }  # fmt: skip
+        "protocol": plan.protocol,
+        "fields": plan.protocol_fields,
+        "suite": suite.model_dump(mode="json"),
+        "written": time.time(),
+    }
     replace_text(folder / PROTOCOL, json.dumps(fields, indent=1, sort_keys=True))
     return _read(folder)
 

@@ -161,7 +161,7 @@ def run_sample(
         name = f"{slot:03d}-{task.seeds[seed]}.png"
         image.save(folder / name)
         rows.append({"slot": slot, "seed": task.seeds[seed], "prompt": prompts[slot], "file": name})
-    write_json(folder / INDEX, {"images": rows, "environment": {**environment(model), "batch_size": batch_size}})
+    write_json(folder / INDEX, {"images": rows, "environment": environment(model) | {"batch_size": batch_size}})
 
 
 def run_score(evaluator: Evaluator[Any], question: Question, samples: Path, folder: Path) -> None:
@@ -193,7 +193,8 @@ def load_edit(folder: Path) -> EditFile:
 def rewrite(prompt: str, phrases: dict[str, str]) -> str:
     """Replace whole phrases in a prompt, longest first, whatever their case."""
     for phrase in sorted(phrases, key=len, reverse=True):
-        prompt = re.sub(rf"(?<!\w){re.escape(phrase)}(?!\w)", lambda _, p=phrase: phrases[p], prompt, flags=re.I)
+        literal = phrases[phrase].replace("\\", r"\\")
+        prompt = re.sub(rf"(?<!\w){re.escape(phrase)}(?!\w)", literal, prompt, flags=re.IGNORECASE)
     return prompt
 
 

@@ -14,7 +14,7 @@ from unlearnbench.plugins import Plugins, unknown
 from unlearnbench.spec import Suite
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from unlearnbench.api import Concept, ConceptDataset
 
@@ -48,7 +48,7 @@ def read_suite(path: Path) -> Suite:
         raise UserError(f"suite file {path}: {explain(error, Suite.model_fields)}", "mend it and run again") from error
 
 
-def explain(error: ValidationError, fields: Sequence[str] | dict[str, object] = ()) -> str:
+def explain(error: ValidationError, fields: Collection[str] = ()) -> str:
     """Say in one line what a validation found first: where, what, and the nearest field name for a misspelt one."""
     errors = error.errors(include_url=False)
     # A misspelt field is an unknown one and a missing one: the first says more.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sized
 from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
@@ -45,7 +46,7 @@ class BarReporter(Reporter):
 
     def track(self, items: Iterable[T], label: str) -> Iterator[T]:
         """Show a second bar while iterating."""
-        total = len(items) if hasattr(items, "__len__") else None
+        total = len(items) if isinstance(items, Sized) else None
         task = self._progress.add_task("", total=total, unit="", label=escape(label))
         try:
             for item in items:
@@ -57,6 +58,7 @@ class BarReporter(Reporter):
     def end(self) -> None:
         """Remove the bar."""
         if self._stage is not None:
+            self._progress.refresh()
             self._progress.remove_task(self._stage)
             self._stage = None
         self._progress.stop()
