@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from unlearnbench.progress import Reporter
 
@@ -65,7 +66,7 @@ class BarReporter(Reporter):
 
     def note(self, text: str) -> None:
         """Print a line above the bars."""
-        self._progress.console.print(escape(text), style="yellow")
+        self._progress.console.print(Text(text, style="yellow"), soft_wrap=True)
 
 
 class LineReporter(Reporter):
