@@ -3,13 +3,16 @@
 import json
 import sys
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from unlearnbench.edits import same_bits
 from unlearnbench.errors import ExitCode, PrerequisiteError, UserError
 from unlearnbench.model import Model, load_model, quiet
-from unlearnbench.spec import ModelSpec
+from unlearnbench.sampling import initial_noise, sample
+from unlearnbench.spec import ModelSpec, SamplerSpec
 from unlearnbench.testing import sd14_shaped, tiny_folder, tiny_model
 
 FC2 = "text_encoder.text_model.encoder.layers.1.mlp.fc2.weight"
@@ -241,14 +244,76 @@ def test_apply_refuses_an_edit_that_does_not_fit(model, tensors, message):
 
 
 # ---------------------------------------------------------------- loading
-def test_a_folder_loads_as_it_was_saved(folder, capfd):
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_folder_loads_as_it_was_saved(tmp_path, capfd, version):
+    expected = tiny_model(version=version)
+    tiny_folder(tmp_path, version=version)
+    model = load_model(ModelSpec(id="tiny"), tmp_path)
+    assert_pristine(model, values(expected))
+    assert model.info == expected.info.model_copy(update={"id": "tiny", "fingerprint": model.info.fingerprint})
+    prompts = ["a photo of a dog", "van gogh", ""]
+    assert torch.equal(model.encode(prompts).ids, expected.encode(prompts).ids)
+    assert torch.equal(model.encode(prompts).states, expected.encode(prompts).states)
+    assert type(model.scheduler).__name__ == "DDIMScheduler"
+    assert model.scheduler.config.prediction_type == model.info.prediction
+    assert capfd.readouterr() == ("", "")
+
+
+def test_sd_2_pads_with_an_exclamation_mark_and_cuts_layers():
+    first, second = tiny_model(), tiny_model(version=2)
+    assert second.info.prediction == "v_prediction"
+    assert second.info.text_layers == len(second.text_layers()) == 2
+    prompts = ["a dog", "", "van gogh"]
+    ids = second.encode(prompts).ids
+    assert (ids == 0).sum(dim=1).tolist() == [40 - 4, 40 - 2, 40 - 2 - len(second.tokenizer.tokenize("van gogh"))]
+    assert (ids == second.tokenizer.eos_token_id).sum(dim=1).tolist() == [1, 1, 1]
+    assert second.encode(prompts).last.tolist() == first.encode(prompts).last.tolist()
+
+
+def test_sd_2_samples_as_its_pipeline_does():
+    model = tiny_model(version=2)
+    model.pipe.set_progress_bar_config(disable=True)
+    noise = initial_noise(3, 0, 4, 8)[None]
+    expected = model.pipe("a dog", num_inference_steps=6, latents=noise, height=16, width=16).images[0]
+    image = sample(model, ["a dog"], [3], SamplerSpec(steps=6))[0]
+    assert np.abs(np.asarray(image).astype(int) - np.asarray(expected)).max() <= 1
+
+
+def rewrite_weights(path, change):
+    tensors = load_file(path)
+    save_file({change(name): tensor.clone() for name, tensor in tensors.items()}, path, metadata={"format": "pt"})
+
+
+def test_the_tensor_names_of_old_checkpoints_load(tmp_path):
+    """SD 1.4's text encoder has a prefix and position ids, its autoencoder other names for attention."""
+    folder = tiny_folder(tmp_path)
+    text = folder / "text_encoder" / "model.safetensors"
+    old = {f"text_model.{name.removeprefix('text_model.')}": tensor for name, tensor in load_file(text).items()}
+    save_file(old | {"text_model.embeddings.position_ids": torch.arange(40)[None]}, text, metadata={"format": "pt"})
+    names = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
+    def rename_attention(name):
+        for new, previous in names.items():
+            name = name.replace(f"attentions.0.{new}.", f"attentions.0.{previous}.")
+        return name
+
+    rewrite_weights(folder / "vae" / "diffusion_pytorch_model.safetensors", rename_attention)
+    model, expected = load_model(ModelSpec(id="tiny"), folder), tiny_model()
+    assert_pristine(model, values(expected))
+    assert model.info.parameters == expected.info.parameters
+    loaded = model.vae.state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in expected.vae.state_dict().items())
+
+
+def test_sharded_weights_load(tmp_path):
+    folder = tiny_folder(tmp_path)
+    unet = tiny_model().unet
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    unet.save_pretrained(folder / "unet", max_shard_size="1MB")
+    assert len(list((folder / "unet").glob("*-of-*.safetensors"))) > 1
     model = load_model(ModelSpec(id="tiny"), folder)
     assert_pristine(model, values(tiny_model()))
-    expected = tiny_model().info
-    assert model.info == expected.model_copy(update={"id": "tiny", "fingerprint": model.info.fingerprint})
-    assert torch.equal(model.encode(["a dog"]).states, tiny_model().encode(["a dog"]).states)
-    assert type(model.scheduler).__name__ == "DDIMScheduler"
-    assert capfd.readouterr() == ("", "")
+    assert model.info.parameters == tiny_model().info.parameters
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

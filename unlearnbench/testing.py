@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -32,18 +32,26 @@ _SCHEDULE = {
 }
 
 
-def tiny_model(seed: int = 0) -> Model:
+def tiny_model(seed: int = 0, *, version: Literal[1, 2] = 1) -> Model:
     """Make a random Stable Diffusion of 16 x 16 pixels in well under a second.
 
-    The text encoder has 3 layers of width 32 (MLP 64) and 40 positions; the UNet has cross-attention down, in the
-    middle and up. The global random state is left as it was.
+    The text encoder has width 32 (MLP 64) and 40 positions; the UNet has cross-attention down, in the middle and up.
+    Version 1 has 3 text layers, pads with EOS and predicts noise. Version 2 has 2 text layers, pads with '!' (id 0),
+    predicts velocity, and has linear projections and a head count for each block. The global random state is left
+    as it was.
 
     Args:
         seed: seed of the random weights.
+        version: whose particulars, those of Stable Diffusion 1.x or 2.x.
     """
+    particulars: dict[str, Any] = (
+        {"attention_head_dim": 2} if version == 1 else {"attention_head_dim": (2, 4), "use_linear_projection": True}
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        text_encoder = _text_encoder(layers=3, width=32, mlp=64, heads=2, positions=40)
+        text_encoder = _text_encoder(
+            layers=4 - version, width=32, mlp=64, heads=2, positions=40, act="quick_gelu" if version == 1 else "gelu"
+        )
         unet = _unet(
             sample_size=8,
             block_out_channels=(32, 64),
@@ -51,17 +59,19 @@ def tiny_model(seed: int = 0) -> Model:
             down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
             up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
             cross_attention_dim=32,
-            attention_head_dim=2,
             norm_num_groups=8,
+            **particulars,
         )
         vae = _vae(channels=(8, 16), latent=8)
-    name = f"tiny-{seed}"
-    return _model(name, digest({"tiny_model": seed}), unet, text_encoder, _tokenizer(40), vae)
+    name = f"tiny-{seed}" if version == 1 else f"tiny-v2-{seed}"
+    fingerprint = digest({"tiny_model": seed, "version": version})
+    tokenizer = _tokenizer(40, pad=_EOS if version == 1 else "!")
+    return _model(name, fingerprint, unet, text_encoder, tokenizer, vae, "epsilon" if version == 1 else "v_prediction")
 
 
-def tiny_folder(path: Path, seed: int = 0) -> Path:
-    """Save `tiny_model(seed)` as a `StableDiffusionPipeline` folder and return the folder."""
-    tiny_model(seed).save(path)
+def tiny_folder(path: Path, seed: int = 0, *, version: Literal[1, 2] = 1) -> Path:
+    """Save `tiny_model(seed, version=version)` as a `StableDiffusionPipeline` folder and return the folder."""
+    tiny_model(seed, version=version).save(path)
     return path
 
 
@@ -112,25 +122,35 @@ def _fill(part: torch.nn.Module, generator: torch.Generator) -> None:
                 buffer.copy_(torch.arange(buffer.shape[-1]).expand_as(buffer))
 
 
-def _model(name: str, fingerprint: str, unet: Any, text_encoder: Any, tokenizer: Any, vae: Any) -> Model:
+def _model(
+    name: str,
+    fingerprint: str,
+    unet: Any,
+    text_encoder: Any,
+    tokenizer: Any,
+    vae: Any,
+    prediction: Literal["epsilon", "v_prediction"] = "epsilon",
+) -> Model:
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
     info = ModelInfo(
         id=name,
         fingerprint=fingerprint,
         family="sd",
+        prediction=prediction,
         text_width=text_encoder.config.hidden_size,
         text_layers=text_encoder.config.num_hidden_layers,
         text_positions=text_encoder.config.max_position_embeddings,
         latent_size=unet.config.sample_size,
         parameters=sum(p.numel() for part in (unet, text_encoder) for p in part.parameters()),
     )
-    return Model(
-        info, unet=unet, text_encoder=text_encoder, tokenizer=tokenizer, vae=vae, scheduler=DDIMScheduler(**_SCHEDULE)
-    )
+    scheduler = DDIMScheduler(**_SCHEDULE, prediction_type=prediction)
+    return Model(info, unet=unet, text_encoder=text_encoder, tokenizer=tokenizer, vae=vae, scheduler=scheduler)
 
 
-def _text_encoder(*, layers: int, width: int, mlp: int, heads: int, positions: int, vocabulary: int = 0) -> Any:
+def _text_encoder(
+    *, layers: int, width: int, mlp: int, heads: int, positions: int, act: str = "quick_gelu", vocabulary: int = 0
+) -> Any:
     from transformers import CLIPTextConfig, CLIPTextModel
 
     bos, eos = (_vocabulary()[0][token] for token in (_BOS, _EOS))
@@ -142,7 +162,7 @@ def _text_encoder(*, layers: int, width: int, mlp: int, heads: int, positions: i
             num_hidden_layers=layers,
             num_attention_heads=heads,
             max_position_embeddings=positions,
-            hidden_act="quick_gelu",
+            hidden_act=act,
             bos_token_id=bos,
             eos_token_id=eos,
             pad_token_id=eos,
@@ -186,8 +206,8 @@ def _vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
     return {token: i for i, token in enumerate(tokens)}, list(merges)
 
 
-def _tokenizer(positions: int) -> Any:
+def _tokenizer(positions: int, pad: str = _EOS) -> Any:
     from transformers import CLIPTokenizer
 
     vocabulary, merges = _vocabulary()
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=positions)
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=positions, pad_token=pad)
