@@ -79,4 +79,12 @@ def make(scores: Published) -> Board:
 
     suite = scores.suite
     model = Identified(id=suite.model.id, fingerprint=scores.fields["model"])
-    return make_board(scores.scores(), title=suite.title, columns=suite.columns, model=model)
+    sampler, judge = scores.fields["sampler"], scores.fields["judge"]
+    seeds = ", ".join(str(seed) for seed in suite.seeds)
+    settings = ", ".join(f"{name} {value}" for name, value in sorted(judge["params"].items()))
+    notes = [
+        f"Sampler: {sampler['scheduler']}, {sampler['steps']} steps, guidance scale {sampler['guidance']:g}, "
+        f"sampling seed{'s' if len(suite.seeds) > 1 else ''} {seeds}.",
+        f"Judge: {judge['name']} ({settings}).",
+    ]
+    return make_board(scores.scores(), title=suite.title, columns=suite.columns, model=model, notes=notes)
