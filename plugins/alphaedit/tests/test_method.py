@@ -12,6 +12,7 @@ from unlearnbench.api import EditPair, ForgetConcept, ModelInfo, Request
 from unlearnbench.edits import EditFile, read_edit, write_edit
 from unlearnbench.errors import UserError
 from unlearnbench.testing import tiny_model
+from unlearnbench_alphaedit import session
 from unlearnbench_alphaedit.encoder import captured, fc2_layers, moments, states
 from unlearnbench_alphaedit.method import AlphaEdit
 from unlearnbench_alphaedit.params import AlphaEditParams
@@ -194,6 +195,23 @@ def test_global_state_is_left_as_it_was(model):
     assert torch.equal(before[0], after[0])
     assert before[1:] == after[1:]
     assert not any(module._forward_hooks for module in model.text_encoder.modules())
+
+
+def test_latents_can_be_made_once_for_each_pair(model, monkeypatch):
+    made = []
+    original = session.sample_latents
+
+    def counted(model, embedding, *args, **kwargs):
+        made.append(len(embedding))
+        return original(model, embedding, *args, **kwargs)
+
+    monkeypatch.setattr(session, "sample_latents", counted)
+    fresh, _ = run(model, edits=4)
+    assert made == [2, 2, 2, 2]
+    made.clear()
+    reused, _ = run(model, edits=4, latents="reused")
+    assert made == [2, 1]  # three pairs, two at once
+    assert any(not torch.equal(fresh[name], reused[name]) for name in fresh)
 
 
 def test_names_can_be_edited_instead_of_prompts(model):

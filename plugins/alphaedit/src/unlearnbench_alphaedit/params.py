@@ -11,6 +11,7 @@ from unlearnbench.api import Params
 Rule = Literal["relative_mean", "absolute_moment", "rank"]
 Values = Literal["unet", "naive"]
 Pairs = Literal["prompts", "names"]
+Latents = Literal["fresh", "reused"]
 
 
 class AlphaEditParams(Params):
@@ -40,6 +41,9 @@ class AlphaEditParams(Params):
     inner_steps: int = Field(6, ge=1, le=1000, description="Adam steps for V1 of one layer")
     t_min: int = Field(10, ge=0, le=999, description="smallest timestep of the noisy latents")
     t_max: int = Field(50, ge=0, le=999, description="largest timestep of the noisy latents, included")
+    latents: Latents = Field(
+        "fresh", description="latents of the edit prompts: new ones for every edit, or one of each pair for all edits"
+    )
     latent_steps: int = Field(10, ge=1, le=1000, description="LMS steps that make the latents of the edit prompts")
     guidance: float = Field(7.5, ge=0.0, le=50.0, description="guidance scale of the latents")
 

@@ -14,7 +14,7 @@ from unlearnbench_alphaedit.refine import refine, without_denormals
 from unlearnbench_alphaedit.solve import collapse, projected, unprojected
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from unlearnbench.api import EditContext
     from unlearnbench.model import Model
@@ -86,61 +86,75 @@ class Session:
 
     def erase(self, concept: str, material: Material) -> Trace:
         """Edit every layer `params.edits` times."""
-        trace = Trace()
-        for epoch in self.ctx.progress(range(self.params.edits), f"edit {concept}"):
-            self._epoch((concept, epoch), material, trace)
+        params, trace = self.params, Trace()
+        kept: torch.Tensor | None = None
+        if params.values == "unet" and params.latents == "reused":
+            kept = self._latents(material, torch.arange(len(material.ids)), (concept, "reused"))
+        for epoch in self.ctx.progress(range(params.edits), f"edit {concept}"):
+            generator = self.ctx.generator("pairs", concept, epoch)
+            rows = torch.randint(len(material.ids), (params.batch,), generator=generator)
+            latents = None if kept is None else kept[rows]
+            if params.values == "unet" and latents is None:
+                latents = self._latents(material, rows, (concept, epoch))
+            self._epoch(material, rows.to(material.ids.device), latents, (concept, epoch), trace)
         return trace
 
-    def _epoch(self, scope: tuple[str, int], material: Material, trace: Trace) -> None:
-        params, model = self.params, self.model
-        batch = torch.randint(len(material.ids), (params.batch,), generator=self.ctx.generator("pairs", *scope))
-        rows = batch.to(material.ids.device)
-        ids, target = material.ids[rows], material.target[rows]
-        groups = prefixes(ids).flatten()
-        losses: list[list[float]] = []
-        residuals: list[float] = []
-        latents = None
-        if params.values == "unet":
-            latents = sample_latents(
-                model,
-                material.edit[rows],
+    def _latents(self, material: Material, rows: torch.Tensor, scope: tuple[str, str | int]) -> torch.Tensor:
+        """Make latents of the edit prompts of `rows`, as many at once as one batch has."""
+        generator = self.ctx.generator("latents", *scope)
+        parts = [
+            sample_latents(
+                self.model,
+                material.edit[part],
                 material.unconditional,
-                steps=params.latent_steps,
-                guidance=params.guidance,
-                generator=self.ctx.generator("latents", *scope),
+                steps=self.params.latent_steps,
+                guidance=self.params.guidance,
+                generator=generator,
             )
+            for part in torch.split(rows, self.params.batch)
+        ]
+        return torch.cat(parts)
+
+    def _epoch(
+        self,
+        material: Material,
+        rows: torch.Tensor,
+        latents: torch.Tensor | None,
+        scope: tuple[str, int],
+        trace: Trace,
+    ) -> None:
+        """Edit every layer once; `latents` of the edit prompts of `rows`, or None for naive values."""
+        ids = material.ids[rows]
+        groups = prefixes(ids).flatten()
+        trace.losses.append([])
+        trace.residual.append([])
         for number, layer in self.layers.items():
             with captured({number: layer}) as seen:
-                states(model, ids)
+                states(self.model, ids)
             inputs, output = seen[number]
             values = material.values[number][rows]
+            edited = None
             if latents is not None:
-                generator = self.ctx.generator("noise", *scope, number)
-                alphas = model.scheduler.alphas_cumprod
-                noisy, timesteps = add_noise(latents, alphas, params.t_min, params.t_max, generator)
-                wanted = predict(model, noisy, timesteps, target)
-
+                noise = self.ctx.generator("noise", *scope, number)
+                alphas = self.model.scheduler.alphas_cumprod
+                noisy, timesteps = add_noise(latents, alphas, self.params.t_min, self.params.t_max, noise)
+                wanted = predict(self.model, noisy, timesteps, material.target[rows])
                 edited = partial(self._predict, ids, noisy, timesteps)
-                values, curve = without_denormals(
-                    partial(
-                        refine,
-                        layer,
-                        without_bias(layer, output),
-                        edited,
-                        wanted,
-                        learning_rate=params.learning_rate,
-                        steps=params.inner_steps,
-                    )
-                )
-                losses.append(curve)
+                values, losses = self._refined(layer, without_bias(layer, output), edited, wanted)
+                trace.losses[-1].append(losses)
             keys = inputs.flatten(0, 1).T.double()
-            residuals.append(write(layer, keys, values, groups, self.constraints[number], params.lamb))
+            left = write(layer, keys, values, groups, self.constraints[number], self.params.lamb)
+            trace.residual[-1].append(left)
             if self.remember_keys:
                 trace.keys[number] = trace.keys.get(number, 0.0) + keys @ keys.T
-            if latents is not None and number == max(self.layers):
+            if edited is not None and number == max(self.layers):
                 trace.aligned.append(float(torch.nn.functional.mse_loss(edited(), wanted)))
-        trace.losses.append(losses)
-        trace.residual.append(residuals)
+
+    def _refined(
+        self, layer: torch.nn.Linear, start: torch.Tensor, edited: Callable[[], torch.Tensor], wanted: torch.Tensor
+    ) -> tuple[torch.Tensor, list[float]]:
+        rate, steps = self.params.learning_rate, self.params.inner_steps
+        return without_denormals(partial(refine, layer, start, edited, wanted, learning_rate=rate, steps=steps))
 
     def _predict(self, ids: torch.Tensor, noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         return predict(self.model, noisy, timesteps, states(self.model, ids))
