@@ -61,11 +61,10 @@ def test_the_negative_prompt_agrees_with_the_pipeline(model):
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_batches_change_nothing(model, scheduler):
-    spec = SamplerSpec(scheduler=scheduler, steps=5)
-    whole = arrays(sample(model, PROMPTS, [0, 1], spec))
-    assert np.array_equal(whole, arrays(sample(model, PROMPTS, [0, 1], spec)))
-    for batch_size in (1, 3):
-        assert np.abs(whole - arrays(sample(model, PROMPTS, [0, 1], spec, batch_size=batch_size))).max() <= 1
+    spec = SamplerSpec(scheduler=scheduler, steps=4)
+    whole = arrays(sample(model, PROMPTS, [0], spec))
+    assert np.array_equal(whole, arrays(sample(model, PROMPTS, [0], spec)))
+    assert np.abs(whole - arrays(sample(model, PROMPTS, [0], spec, batch_size=3))).max() <= 1
 
 
 def with_scheduler(model, monkeypatch, **config):
@@ -83,7 +82,7 @@ def by_scheduler(model, **spec):
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 def test_schedulers_solve_the_same_equation(model, monkeypatch, prediction_type):
     with_scheduler(model, monkeypatch, prediction_type=prediction_type)
-    images = by_scheduler(model, steps=30, guidance=1.0)
+    images = by_scheduler(model, steps=20, guidance=1.0)
     for image in images.values():
         assert np.abs(image - images["ddim"]).mean() < 5
 
@@ -104,7 +103,7 @@ def test_the_scheduler_depends_on_the_noise_schedule_alone(model, monkeypatch):
 
 def test_a_zero_snr_model_is_sampled_or_refused(model, monkeypatch):
     with_scheduler(model, monkeypatch, prediction_type="v_prediction", rescale_betas_zero_snr=True)
-    images = [arrays(sample(model, PROMPTS[:1], [0], SamplerSpec(scheduler=n, steps=30))) for n in ("ddim", "euler")]
+    images = [arrays(sample(model, PROMPTS[:1], [0], SamplerSpec(scheduler=n, steps=20))) for n in ("ddim", "euler")]
     assert np.abs(images[0] - images[1]).mean() < 5
     with pytest.raises(UserError, match="lms"):
         sample(model, PROMPTS[:1], [0], SamplerSpec(scheduler="lms", steps=4))
