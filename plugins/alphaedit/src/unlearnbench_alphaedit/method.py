@@ -9,7 +9,7 @@ import torch
 from unlearnbench.api import Method
 from unlearnbench.errors import UserError
 from unlearnbench_alphaedit.encoder import captured, fc2_layers, moments, states, without_bias
-from unlearnbench_alphaedit.nullspace import null_space
+from unlearnbench_alphaedit.nullspace import NullSpace, null_space
 from unlearnbench_alphaedit.params import AlphaEditParams
 from unlearnbench_alphaedit.prompts import edit_pairs, retained
 from unlearnbench_alphaedit.refine import frozen
@@ -66,7 +66,7 @@ class AlphaEdit(Method[AlphaEditParams]):
                 for number, keys in traces[concept].keys.items():
                     earlier = constraints[number].previous
                     constraints[number].previous = keys if earlier is None else earlier + keys
-        spaces = {str(number): c.space for number, c in constraints.items() if c.space is not None}
+        spaces = {str(number): c.held for number, c in constraints.items() if isinstance(c.held, NullSpace)}
         ctx.report(
             layers=list(layers),
             pairs={concept: len(rows) for concept, rows in pairs.items()},
@@ -101,12 +101,12 @@ def prepare(model: Model, layers: Mapping[int, torch.nn.Linear], pairs: Sequence
 def constrain(
     model: Model, layers: Mapping[int, torch.nn.Linear], retain: Sequence[str], params: AlphaEditParams
 ) -> dict[int, Constraint]:
-    """Find K0 K0ᵀ and, unless the update is not projected, the null space of every layer, from the current encoder."""
-    found: dict[int, Constraint] = {}
-    for number, moment in moments(model, layers, retain).items():
-        found[number] = Constraint(moment.gram)
-        if params.projection:
-            found[number].space = null_space(
+    """Find the null space of every layer, or K0 K0ᵀ for unprojected updates, with the current encoder."""
+    if not params.projection:
+        return {number: Constraint(moment.gram) for number, moment in moments(model, layers, retain).items()}
+    return {
+        number: Constraint(
+            null_space(
                 moment.gram,
                 moment.columns,
                 rule=params.null_rule,
@@ -114,4 +114,6 @@ def constrain(
                 min_dim=params.min_dim,
                 max_dim=params.max_dim,
             )
-    return found
+        )
+        for number, moment in moments(model, layers, retain).items()
+    }

@@ -43,16 +43,14 @@ class Material:
 
 @dataclass
 class Constraint:
-    """What holds the update of one layer.
+    """What holds the update of one layer: the null space of K0, or K0 K0ᵀ itself for the unprojected update.
 
     Attributes:
-        moment: K0 K0ᵀ of the unedited encoder, [d, d].
-        space: its null space; None for the unprojected update.
+        held: null space, or [d, d] moment, of the retain inputs of the unedited encoder.
         previous: C_prev, keys of concepts edited before, [d, d]; None if there are none.
     """
 
-    moment: torch.Tensor
-    space: NullSpace | None = None
+    held: NullSpace | torch.Tensor
     previous: torch.Tensor | None = None
 
 
@@ -184,9 +182,9 @@ def write(
     weight = layer.weight.double()
     residual = values.reshape(-1, values.shape[-1]).T.double() - weight @ keys
     keys, residual = collapse(keys, residual, groups)
-    if constraint.space is None:
-        delta = unprojected(residual, keys, constraint.moment)
+    if isinstance(constraint.held, torch.Tensor):
+        delta = unprojected(residual, keys, constraint.held)
     else:
-        delta = projected(residual, keys, constraint.space.basis, lamb, constraint.previous)
+        delta = projected(residual, keys, constraint.held.basis, lamb, constraint.previous)
     layer.weight.copy_(weight + delta)
     return float((residual - delta @ keys).norm() / residual.norm().clamp(min=1e-300))
