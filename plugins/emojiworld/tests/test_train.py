@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from unlearnbench.errors import UserError
-from unlearnbench_emojiworld.train import cache, contrastive, data, export, judge, text, tokenizer, unet, vae
+from unlearnbench_emojiworld.train import cache, contrastive, data, decoder, export, judge, text, tokenizer, unet, vae
 from unlearnbench_emojiworld.train.config import TrainConfig, UnetSettings
 from unlearnbench_emojiworld.train.fit import CHECKPOINT, Batch, Part, learning_rate
 from unlearnbench_emojiworld.world import World
@@ -26,11 +26,12 @@ TINY = {
     "data": {"renders": 48, "heldout": 8, "captions": 2, "size": 16},
     "tokenizer": {"entries": 700, "positions": 32},
     "vae": {**SCHEDULE, "channels": [16, 16, 32], "gradient_weight": 0.5, "kl_weight": 1e-3},
+    "decoder": {**SCHEDULE, "gradient_weight": 0.5},
     "text": {**PAIR, "augmentation": "plain"},
     "judge": {**PAIR, "augmentation": "strong"},
     "unet": {**SCHEDULE, "channels": [32, 32, 32], "heads": 2, "ema": 0.9, "empty_share": 0.1, "snr_limit": 5.0},
 }
-PARTS = {"vae": vae, "text": text, "judge": judge, "unet": unet}
+PARTS = {"vae": vae, "decoder": decoder, "text": text, "judge": judge, "unet": unet}
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +75,7 @@ def trained(tmp_path_factory):
     """A folder in which every part was trained for four steps."""
     torch.set_num_threads(1)
     out = tmp_path_factory.mktemp("trained")
-    for module in (data, tokenizer, vae, text, cache, unet, judge):
+    for module in (data, tokenizer, vae, text, cache, decoder, unet, judge):
         run(module, out)
     return out
 
@@ -90,7 +91,7 @@ def prepared(trained, tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["vae", "text", "unet", "judge"])
+@pytest.mark.parametrize("name", ["vae", "decoder", "text", "unet", "judge"])
 def test_training_is_bit_reproducible_and_resumes_exactly(name, trained, prepared, monkeypatch):
     if name in ("vae", "text"):  # they would write through the link
         (prepared / name / "model").unlink()
@@ -111,7 +112,7 @@ def test_training_is_bit_reproducible_and_resumes_exactly(name, trained, prepare
     assert same(state(prepared, name), state(trained, name))
 
 
-@pytest.mark.parametrize("name", ["vae", "text", "unet", "judge"])
+@pytest.mark.parametrize("name", ["vae", "decoder", "text", "unet", "judge"])
 def test_the_log_has_a_line_with_finite_figures(name, trained):
     heading, *lines = (trained / f"{name}.csv").read_text().splitlines()
     assert heading.startswith("step,seconds,rate,loss")
@@ -123,6 +124,16 @@ def test_resuming_without_a_checkpoint_says_what_to_do(prepared):
     with pytest.raises(UserError) as error:
         run(unet, prepared, "--resume")
     assert "--resume" in error.value.hint
+
+
+def test_training_the_decoder_leaves_the_latents_alone(trained):
+    from diffusers import AutoencoderKL
+
+    before, after = (AutoencoderKL.from_pretrained(trained / part / "model") for part in ("vae", "decoder"))
+    images = np.load(trained / "data" / "train-images.npy")[:4]
+    assert torch.equal(vae.encode(before, images)[0], vae.encode(after, images)[0])
+    assert not torch.equal(before.decoder.conv_in.weight, after.decoder.conv_in.weight)
+    assert before.config.scaling_factor == after.config.scaling_factor
 
 
 def test_a_spent_time_budget_ends_the_schedule(prepared):

@@ -54,6 +54,12 @@ class VaeSettings(Optimisation):
     kl_weight: float = Field(ge=0, description="weight of the mean divergence of a latent element")
 
 
+class DecoderSettings(Optimisation):
+    """Further training of the decoder alone, on the latents that the noise predictor learns."""
+
+    gradient_weight: float = Field(ge=0, description="weight of the L1 distance between image gradients")
+
+
 class ContrastiveSettings(Optimisation):
     """A text tower and a vision tower that are trained against each other."""
 
@@ -89,6 +95,7 @@ class TrainConfig(Settings):
     data: DataSettings = Field(description="pictures and captions")
     tokenizer: TokenizerSettings = Field(description="tokenizer")
     vae: VaeSettings = Field(description="autoencoder")
+    decoder: DecoderSettings = Field(description="decoder alone")
     text: ContrastiveSettings = Field(description="conditioning text encoder")
     judge: ContrastiveSettings = Field(description="CLIP judge")
     unet: UnetSettings = Field(description="noise predictor")

@@ -36,7 +36,8 @@ def averaged_unet(out: Path, config: TrainConfig, text_width: int, latent_size: 
 def pipeline(out: Path, config: TrainConfig) -> StableDiffusionPipeline:
     """Return the whole generator of a training folder in float32."""
     encoder = CLIPTextModel.from_pretrained(out / "text" / "model")
-    vae = AutoencoderKL.from_pretrained(out / "vae" / "model")
+    better = out / "decoder" / "model"
+    vae = AutoencoderKL.from_pretrained(better if better.exists() else out / "vae" / "model")
     latent_size = config.data.size // 2 ** (len(config.vae.channels) - 1)
     return StableDiffusionPipeline(
         vae=vae,

@@ -142,6 +142,8 @@ def fit(part: Part, arguments: Arguments, processes: Processes | None = None) ->
     processes = Processes(0, 1) if processes is None else processes
     if arguments.resume:
         part.load(folder)
+        if processes.rank == 0:
+            forget_later_lines(arguments.out / f"{part.name}.csv", part.step)
     elif processes.rank == 0:
         (arguments.out / f"{part.name}.csv").unlink(missing_ok=True)
     settings, stopper = part.optimisation, Stopper()
@@ -179,6 +181,14 @@ def fit(part: Part, arguments: Arguments, processes: Processes | None = None) ->
                 figures = {}
             if part.step % arguments.save_every == 0 or done:
                 part.save(folder)
+
+
+def forget_later_lines(path: Path, step: int) -> None:
+    """Drop the lines of a log that tell of steps after a checkpoint: they are about to be written again."""
+    if not path.exists():
+        return
+    heading, *lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join([heading, *(line for line in lines if int(line.split(",")[0]) <= step)]), encoding="utf-8")
 
 
 def write_line(path: Path, part: Part, rate: float, figures: dict[str, list[float]]) -> None:

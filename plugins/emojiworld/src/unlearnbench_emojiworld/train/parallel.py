@@ -1,4 +1,4 @@
-"""Averaging of gradients over processes of one machine, one thread each.
+"""Averaging of gradients over processes of one machine, one thread each, through shared memory.
 
 Two processes of one thread take a step about a third faster than one process of two threads. Start them with
 `python -m torch.distributed.run --standalone --nproc-per-node 2 -m unlearnbench_emojiworld.train.unet ...`.
@@ -7,7 +7,9 @@ Two processes of one thread take a step about a third faster than one process of
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,12 +21,20 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-@dataclass(frozen=True)
+@dataclass
 class Processes:
-    """This process's rank and the number of processes."""
+    """This process's rank and the number of processes.
+
+    `shelf`: shared memory, float32 [2, processes, numbers]. Steps take turns on its two halves, so that no process can
+    overwrite what another one still reads.
+    """
 
     rank: int
     count: int
+    shelf: Tensor | None = None
+    total: Tensor | None = None
+    turn: int = 0
+    flag: Tensor = field(default_factory=lambda: torch.zeros(1))
 
     @classmethod
     def join(cls) -> Processes:
@@ -34,6 +44,23 @@ class Processes:
             distributed.init_process_group("gloo")
         return cls(int(os.environ.get("RANK", "0")), count)
 
+    def open_shelf(self, numbers: int) -> Tensor:
+        """Map the shared memory; its file has no name any more once all processes have mapped it."""
+        memory = Path("/dev/shm")
+        path = (
+            memory if memory.is_dir() else Path(tempfile.gettempdir())
+        ) / f"unlearnbench-{os.environ['MASTER_PORT']}"
+        size = 2 * self.count * numbers
+        shelf = torch.from_file(str(path), shared=True, size=size).view(2, self.count, numbers)
+        self.wait()
+        if self.rank == 0:
+            path.unlink()
+        return shelf
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        distributed.all_reduce(self.flag)
+
     def average(self, parameters: Sequence[nn.Parameter], values: Sequence[float]) -> list[float]:
         """Replace gradients by their mean over processes; return the sums of `values` over processes.
 
@@ -41,17 +68,22 @@ class Processes:
         """
         if self.count == 1:
             return list(values)
+        sizes = [parameter.numel() for parameter in parameters]
+        if self.shelf is None:
+            self.shelf = self.open_shelf(sum(sizes) + len(values))
+        half = self.shelf[self.turn]
+        self.turn = 1 - self.turn
         parts = [(p.grad if p.grad is not None else torch.zeros_like(p)).reshape(-1) for p in parameters]
-        flat = torch.cat([*parts, torch.tensor(list(values), dtype=torch.float32)])
-        distributed.all_reduce(flat)
-        position = 0
-        gradients: list[Tensor] = []
-        for parameter in parameters:
-            gradients.append(flat[position : position + parameter.numel()].view_as(parameter))
-            position += parameter.numel()
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient.div_(self.count)
-        return [float(value) for value in flat[position:]]
+        torch.cat([*parts, torch.tensor(list(values), dtype=torch.float32)], out=half[self.rank])
+        self.wait()
+        # Fresh memory for every step would cost more than the sum itself.
+        self.total = torch.sum(half, 0, out=torch.empty_like(half[0]) if self.total is None else self.total)
+        total = self.total
+        told = [float(value) for value in total[sum(sizes) :]]
+        total.div_(self.count)
+        for parameter, gradient in zip(parameters, total[: sum(sizes)].split(sizes), strict=True):
+            parameter.grad = gradient.view_as(parameter)
+        return told
 
     def leave(self) -> None:
         """Leave the group."""

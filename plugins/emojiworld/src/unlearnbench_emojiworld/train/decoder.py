@@ -1,0 +1,56 @@
+"""Go on training the decoder alone, on cached latents; the latent space stays as it is.
+
+`python -m unlearnbench_emojiworld.train.decoder [--resume] --out DIR`, after `train.cache`. The encoder takes no
+part, so a step costs two thirds of one of `train.vae`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import nn
+
+from unlearnbench_emojiworld.train.arguments import parse
+from unlearnbench_emojiworld.train.cache import Cache
+from unlearnbench_emojiworld.train.data import Drawn
+from unlearnbench_emojiworld.train.fit import Part, fit, start
+from unlearnbench_emojiworld.train.vae import gradient_distance, to_tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from unlearnbench_emojiworld.train.fit import Batch
+
+FOLDER = "decoder"
+
+
+def main() -> None:
+    """Train, then write the autoencoder with its better decoder to `<out>/decoder/model`."""
+    arguments = parse("train the decoder alone")
+    settings = arguments.config.decoder
+    start(arguments.config.seed)
+    images = Drawn.load(arguments.out / "data", "train").images
+    cache = Cache.load(arguments.out / "cache")
+    vae = AutoencoderKL.from_pretrained(arguments.out / "vae" / "model")
+    trained = nn.ModuleDict({"post_quant_conv": vae.post_quant_conv, "decoder": vae.decoder})
+    factor = vae.config.scaling_factor
+
+    def step(batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        chosen = np.sort(batch.numbers.integers(len(images), size=batch.size))
+        target = to_tensor(images[chosen])
+        mean = cache.mean[chosen]
+        latents = (mean + cache.deviation[chosen] * torch.randn_like(mean)) / factor
+        with torch.autocast("cpu", torch.bfloat16):
+            decoded = vae.decoder(vae.post_quant_conv(latents)).float()
+        absolute, edges = (decoded - target).abs().mean(), gradient_distance(decoded, target)
+        return absolute + settings.gradient_weight * edges, {"l1": absolute.item(), "edges": edges.item()}
+
+    fit(Part(FOLDER, trained, step, settings), arguments)
+    vae.eval().save_pretrained(arguments.out / FOLDER / "model")
+
+
+if __name__ == "__main__":
+    main()
