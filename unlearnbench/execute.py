@@ -109,10 +109,13 @@ class SerialExecutor:
         by_edit: dict[str | None, list[str]] = defaultdict(list)
         for key, task in self.plan.samples.items():
             by_edit[task.edit].append(key)
-        self._edits()
-        self._samples(by_edit)
-        self.machine.release()
-        self._scores()
+        try:
+            self._edits()
+            self._samples(by_edit)
+            self.machine.release()
+            self._scores()
+        finally:
+            self.reporter.close()
         return self.run
 
     def _wanted(self, stage: Stage, key: str) -> bool:

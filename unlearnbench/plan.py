@@ -244,11 +244,11 @@ def _add_cells(plan: Plan, dataset: ConceptDataset, label: str, forget: str, edi
 
 
 def make_question(dataset: ConceptDataset, concept: Concept) -> Question:
-    """Return what the judge is asked about images of a concept."""
+    """Return what the judge is asked about images of a concept: the classes of its kind, itself and its target."""
     classes = {
-        **dataset.classes(concept.kind),
         concept.id: concept.display,
         concept.target.id: concept.target.display,
+        **dataset.classes(concept.kind),  # the data set's own words for a class go before a concept's display
     }
     return Question(
         concept=concept.id,

@@ -26,5 +26,8 @@ class Reporter:
     def end(self) -> None:
         """Tell that the current stage is over."""
 
+    def close(self) -> None:
+        """Give the terminal back, also when a stage was cut short."""
+
     def note(self, text: str) -> None:
         """Say something that the user should see: a failure, a skipped edit."""

@@ -92,7 +92,12 @@ def edit_command(
     try:
         (tmp / "work").mkdir()
         try:
-            edit = run_edit(runner, task, loaded, tmp, tmp / "work", reporter())
+            bars = reporter()
+            bars.begin("edit", 1, "edits")
+            try:
+                edit = run_edit(runner, task, loaded, tmp, tmp / "work", bars)
+            finally:
+                bars.close()
         except Skipped as reason:
             raise UserError(
                 f"{method} does not support this edit: {reason}", "choose another method or model"

@@ -62,6 +62,10 @@ class BarReporter(Reporter):
             self._progress.refresh()
             self._progress.remove_task(self._stage)
             self._stage = None
+        self.close()
+
+    def close(self) -> None:
+        """Show the cursor again."""
         self._progress.stop()
 
     def note(self, text: str) -> None:
