@@ -53,7 +53,7 @@ def test_run_and_leaderboard(fake, call, tmp_path):
     assert call("leaderboard", "letters-quick", "-f", "md", "-o", tmp_path / "b.md", *store)[0] == 0
     assert "shift" in (tmp_path / "b.md").read_text()
 
-    (scores,) = (tmp_path / "s").glob("v1/results/*/shift.parquet")
+    (scores,) = (tmp_path / "s").glob("v1/results/*/shift@0.parquet")
     assert len(pd.read_parquet(scores)) == 36
     assert call("store", "verify", *store)[0] == 0
     code, listing, _ = call("store", "ls", "--json", *store)
@@ -227,6 +227,36 @@ def test_failed_plugins_are_listed_with_1(install, call):
     assert record["distribution"] == "acme-broken"
     assert "does_not_exist" in record["reason"]
     assert call("list", "methods")[0] == 0
+
+
+def test_method_seeds_of_one_row_are_pooled_and_other_parameters_start_anew(fake, call, tmp_path):
+    store = ("--store", tmp_path / "s", "--device", "cpu")
+    for seed in (0, 1):
+        assert call("run", "letters-quick", "--method", "shift", "--seed", seed, *store)[0] == 0
+    (place,) = (tmp_path / "s" / "v1" / "results").iterdir()
+    assert {p.name for p in place.glob("shift*")} == {"shift@0.parquet", "shift@1.parquet"}
+    _, text, _ = call("leaderboard", "letters-quick", "-f", "json", *store[:2])
+    (row,) = [r for r in json.loads(text)["rows"] if r["method"] == "shift"]
+    assert row["cells"]["forget"]["n_images"] == 24
+    suite = Path(os.environ["FAKE_SUITE"]).read_text().replace("amount = 0.5", "amount = 0.25")
+    (tmp_path / "other.toml").write_text(suite)
+    assert call("run", tmp_path / "other.toml", "--method", "shift", *store)[0] == 0
+    assert {p.name for p in place.glob("shift*")} == {"shift@0.parquet"}
+
+
+def test_half_precision_weights_refuse_a_suite_in_full_precision(fake, call, tmp_path):
+    suite = Path(os.environ["FAKE_SUITE"]).read_text().replace("steps = 2", 'steps = 2\ndtype = "float32"')
+    (tmp_path / "full.toml").write_text(suite)
+    code, out, err = call("run", tmp_path / "full.toml", "--method", "shift", "--dtype", "float16")
+    assert (code, out) == (2, "")
+    assert err.splitlines()[1] == "type --dtype float32"
+
+
+def test_a_device_that_is_not_there_ends_the_run_before_any_edit(fake, call, tmp_path):
+    code, out, err = call("run", "letters-quick", "--method", "shift", "--device", "gpu", "--store", tmp_path / "s")
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 2
+    assert not list((tmp_path / "s" / "v1").glob("failures/**/*.json"))
 
 
 def test_env_names_versions_and_store(call):

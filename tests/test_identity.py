@@ -45,7 +45,7 @@ SCORE = ScoreTask(
 GOLDEN = {
     "ub1": {
         "edit": "e724eadc61d4c81c3712cf80a427b3f5fe6c2a305aa072729c72bd31e7fe3cf2",
-        "sample": "e09066c6603cda3954db12d57f70dc7410937522c75598a07c0a28d668bf7cd6",
+        "sample": "c9c50306361f9202b95b50eaf7acef9642ab30684a698203583ecd295cbb1ac3",
         "score": "0108ae8c0ff274b62333c646f42635760f351d1bc5fd3cf2f9d19ebcdc51a32c",
     }
 }

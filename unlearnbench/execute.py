@@ -155,6 +155,7 @@ class SerialExecutor:
             return
         labels = {cell.edit: f"{cell.method} {cell.forget}" for cell in self.plan.cells}
         methods = {cell.edit: self.plan.entries[cell.method] for cell in self.plan.cells if cell.edit}
+        model = self.machine.model  # what goes wrong in loading is no failure of a method: it ends the run
         self.reporter.begin("edit", len(wanted), "edits")
         for key in wanted:
             task = self.plan.edits[key]
@@ -166,7 +167,7 @@ class SerialExecutor:
                     method = entry.load()(entry.load_params().model_validate(task.params))
                     tmp = Path(tempfile.mkdtemp(prefix="unlearnbench-"))
                     try:
-                        run_edit(method, task, self.machine.model, folder, tmp, self.reporter)
+                        run_edit(method, task, model, folder, tmp, self.reporter)
                     finally:
                         shutil.rmtree(tmp, ignore_errors=True)
             self.reporter.advance(1, labels[key])
@@ -178,6 +179,7 @@ class SerialExecutor:
         if not total:
             return
         labels = {cell.sample: f"{cell.method} {cell.forget}: {cell.concept.id}" for cell in reversed(self.plan.cells)}
+        _ = self.machine.model
         self.reporter.begin("sample", total, "images")
         start = time.perf_counter()
         for edit, keys in wanted.items():

@@ -140,7 +140,13 @@ def make_plan(
     Raises:
         UserError: a method or a parameter is unknown, or two rows would have the same label.
     """
-    fields = protocol_fields(suite, dataset, judge, model_fingerprint)
+    arithmetic = suite.sampler.dtype or dtype
+    if arithmetic != dtype and dtype != "float32":
+        raise UserError(
+            f"a model in {dtype} cannot sample in {arithmetic}, which suite {suite.name} asks for",
+            f"type --dtype {arithmetic}" + (" or --dtype float32" if arithmetic != "float32" else ""),
+        )
+    fields = protocol_fields(suite, dataset, judge, model_fingerprint, dtype)
     plan = Plan(suite, digest(fields), fields, judge)
     for label in CONTROLS:
         plan.methods[label] = (label, 0)
@@ -172,7 +178,9 @@ def make_plan(
     return plan
 
 
-def protocol_fields(suite: Suite, dataset: ConceptDataset, judge: Judge, model_fingerprint: str) -> dict[str, Any]:
+def protocol_fields(
+    suite: Suite, dataset: ConceptDataset, judge: Judge, model_fingerprint: str, dtype: Dtype
+) -> dict[str, Any]:
     """Return what two rows must share to stand on the same board."""
     return {
         "suite": suite.name,
@@ -181,9 +189,12 @@ def protocol_fields(suite: Suite, dataset: ConceptDataset, judge: Judge, model_f
         "forget": list(suite.forget),
         "evaluate": list(suite.evaluate),
         "prompts": {c: [p.model_dump() for p in dataset.prompts(c)] for c in suite.evaluate},
+        "questions": {c: make_question(dataset, dataset.concepts[c]).model_dump() for c in suite.evaluate},
         "overlaps": {c: list(dataset.concepts[c].overlaps) for c in suite.forget},
+        "neighbours": {c: list(dataset.concepts[c].neighbours) for c in suite.evaluate},
         "seeds": list(suite.seeds),
         "sampler": suite.sampler.model_dump(),
+        "dtype": dtype,
         "judge": {
             "name": judge.name,
             "origin": judge.origin.model_dump(),
@@ -214,6 +225,7 @@ def _add_cells(plan: Plan, dataset: ConceptDataset, label: str, forget: str, edi
             prompts=tuple(p.target_text if swapped else p.text for p in prompts),
             seeds=suite.seeds,
             sampler=suite.sampler,
+            dtype=plan.protocol_fields["dtype"],
         )
         sample_key = sample.key()
         score = ScoreTask(

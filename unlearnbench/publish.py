@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import re
 import time
@@ -46,15 +47,23 @@ class Published:
 
 
 def publish(plan: Plan, run: Run, store: Store, suite: Suite) -> Published:
-    """Write one tidy table a row label; a row that was run again replaces the one before."""
+    """Write one tidy table for each row label and method seed; a row that was run again replaces the one before."""
     folder = store.results(plan.protocol)
     folder.mkdir(parents=True, exist_ok=True)
+    known = json.loads((folder / PROTOCOL).read_text(encoding="utf-8"))["rows"] if (folder / PROTOCOL).exists() else {}
+    rows = {label: _identity(plan, label) for label in plan.methods}
     for label, table in assemble(plan, run, store).items():
-        write_scores(table, folder / f"{_file_name(label)}.parquet")
+        name = _file_name(label)
+        if known.get(label) != rows[label]:
+            # Other code or parameters under the same label: its tables of other method seeds must not be pooled.
+            for old in folder.glob(f"{glob.escape(name)}@*.parquet"):
+                old.unlink()
+        write_scores(table, folder / f"{name}@{plan.methods[label][1]}.parquet")
     fields = {
         "protocol": plan.protocol,
         "fields": plan.protocol_fields,
         "suite": suite.model_dump(mode="json"),
+        "rows": {**known, **rows},
         "written": time.time(),
     }
     replace_text(folder / PROTOCOL, json.dumps(fields, indent=1, sort_keys=True))
@@ -89,6 +98,12 @@ def _read(folder: Path) -> Published:
         raise UserError(
             f"results {folder} are damaged: {error}".splitlines()[0], "remove that folder and run again"
         ) from error
+
+
+def _identity(plan: Plan, label: str) -> str:
+    """Return the digest of the code and the parameters behind a row; its method seed is no part of it."""
+    edits = [plan.edits[cell.edit] for cell in plan.cells if cell.method == label and cell.edit is not None]
+    return digest([{"method": t.method, "origin": t.origin.model_dump(), "params": t.params} for t in edits[:1]])
 
 
 def _file_name(label: str) -> str:

@@ -190,7 +190,7 @@ def _channels(model: Model) -> int:
 
 
 def _autocast(model: Model, spec: SamplerSpec) -> AbstractContextManager[Any]:
-    wanted: torch.dtype = getattr(torch, spec.dtype)
+    wanted: torch.dtype = model.dtype if spec.dtype is None else getattr(torch, spec.dtype)
     if wanted == model.dtype:
         return nullcontext()
     if model.dtype != torch.float32:

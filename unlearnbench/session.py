@@ -40,7 +40,8 @@ class Session:
         *,
         concepts: Sequence[str] = (),
         sampling_seeds: Sequence[int] = (),
-        model: ModelSpec | None = None,
+        model: str | None = None,
+        revision: str | None = None,
         evaluator: str | None = None,
         params: Callable[[str], Parameters] = lambda _: {},
     ) -> Session:
@@ -51,7 +52,8 @@ class Session:
             suite: name or TOML file.
             concepts: concepts to forget; none = those of the suite.
             sampling_seeds: none = those of the suite.
-            model: None = the suite's.
+            model: name, folder or hub id; None = the suite's.
+            revision: git revision of a hub id.
             evaluator: None = the suite's.
             params: given the evaluator's name, the parameters of each plugin.
 
@@ -62,8 +64,8 @@ class Session:
         loaded = load_suite(plugins, suite)
         dataset: ConceptDataset = plugins.datasets.get(loaded.dataset).load()()
         loaded = narrow(loaded, dataset, concepts, sampling_seeds)
-        if model is not None:
-            loaded = loaded.model_copy(update={"model": model})
+        if model is not None or revision is not None:
+            loaded = loaded.model_copy(update={"model": ModelSpec(id=model or loaded.model.id, revision=revision)})
         if evaluator is not None and evaluator != loaded.evaluator.name:
             loaded = loaded.model_copy(update={"evaluator": Ref(name=evaluator)})
         name = loaded.evaluator.name

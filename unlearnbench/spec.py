@@ -20,7 +20,7 @@ class SamplerSpec(Frozen):
     steps: int = Field(50, ge=1, le=1000, description="denoising steps")
     guidance: float = Field(7.5, ge=0.0, le=50.0, description="guidance scale of classifier-free guidance")
     size: int | None = Field(None, ge=8, le=4096, description="height and width in pixels; none = the model's own")
-    dtype: Dtype = Field("float32", description="arithmetic of UNet and VAE")
+    dtype: Dtype | None = Field(None, description="arithmetic of UNet and VAE; none = that of the weights")
 
 
 class ModelSpec(Frozen):
@@ -118,6 +118,7 @@ class SampleTask(Frozen):
     prompts: tuple[str, ...] = Field(min_length=1)
     seeds: Seeds
     sampler: SamplerSpec
+    dtype: Dtype = Field("float32", description="what the weights are kept in")
 
     @property
     def images(self) -> int:

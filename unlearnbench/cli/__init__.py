@@ -52,12 +52,12 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="unlearnbench")
 @click.option("-v", "--verbose", is_flag=True, help="Show the traceback of an error.")
 def cli(verbose: bool) -> None:
-    r"""Compare methods that remove concepts from text-to-image diffusion models.
+    """Compare methods that remove concepts from text-to-image diffusion models.
 
     \b
     unlearnbench run --method alphaedit      edit, sample, score, and show the board
     unlearnbench list methods                what can be run
-    """
+    """  # noqa: D301  click wants the character itself
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -77,11 +77,12 @@ def show_command(name: str, as_json: bool) -> None:
     """Show one method, evaluator, data set, model, suite or concept, or the header of an edit FILE."""
     if name.endswith(".safetensors"):
         from unlearnbench.edits import read_edit
+        from unlearnbench.stages import plain
 
         edit = read_edit(Path(name))
         facts = {k: v for k, v in vars(edit).items() if k != "tensors"}
         facts["sampling"] = edit.sampling.model_dump() if edit.sampling else None
-        _echo_json({**facts, "tensors": {k: list(v.shape) for k, v in edit.tensors.items()}})
+        _echo_json({**plain(facts), "tensors": {k: list(v.shape) for k, v in edit.tensors.items()}})
         return
     plugins = load_plugins()
     facts = _facts(plugins, name)

@@ -80,7 +80,6 @@ def run_command(
     """
     from unlearnbench.plugins import load_plugins
     from unlearnbench.session import Session
-    from unlearnbench.spec import ModelSpec
 
     plugins = load_plugins()
     session = Session.open(
@@ -88,7 +87,8 @@ def run_command(
         suite,
         concepts=concepts,
         sampling_seeds=sampling_seeds,
-        model=ModelSpec(id=model, revision=revision) if model else None,
+        model=model,
+        revision=revision,
         evaluator=evaluator,
         params=lambda judge: parse_params(methods, [judge], params),
     )

@@ -1,0 +1,96 @@
+"""The embedded world end to end: the weights that are shipped, the real methods, the real judge."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+
+from unlearnbench.cli import main
+from unlearnbench.store import Store
+
+SUITE = """
+name = "emoji-test"
+title = "EmojiWorld, smallest"
+version = 1
+model = { id = "emoji-sd" }
+dataset = "emojiworld"
+forget = ["dog"]
+evaluate = ["dog", "apple"]
+seeds = [0]
+
+[sampler]
+scheduler = "ddim"
+steps = 20
+guidance = 4.0
+
+[evaluator]
+name = "clip"
+params = { model = "emoji-judge-clip" }
+"""
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Run both methods on the smallest suite once: (store folder, board, scores)."""
+    folder = tmp_path_factory.mktemp("emoji")
+    (folder / "suite.toml").write_text(SUITE)
+    arguments = [
+        "run",
+        str(folder / "suite.toml"),
+        "--method",
+        "uce",
+        "--method",
+        "alphaedit",
+        "-p",
+        "alphaedit.edits=1",
+    ]
+    with pytest.raises(SystemExit) as end:
+        main([*arguments, "--device", "cpu", "--store", str(folder / "store"), "-f", "json"])
+    assert not end.value.code
+    (place,) = (folder / "store" / "v1" / "results").iterdir()
+    tables = {path.stem.partition("@")[0]: pd.read_parquet(path) for path in place.glob("*.parquet")}
+    return folder, tables
+
+
+def mean(table, role):
+    return table.loc[table.role == role, "label"].astype(float).mean()
+
+
+def test_every_image_is_judged(results):
+    _, tables = results
+    assert len(tables) == 4
+    for table in tables.values():
+        assert len(table) == 20
+        assert table.label.notna().all()
+        assert (table.status == "ok").all()
+
+
+def test_the_unedited_model_draws_what_it_is_asked(results):
+    _, tables = results
+    direct = tables["unedited"][tables["unedited"].prompt_kind == "direct"]
+    assert direct.label.astype(float).mean() >= 0.8
+    swap = tables["prompt-swap"]
+    assert mean(swap, "forget") <= 0.2
+
+
+def test_a_method_forgets_more_than_no_method(results):
+    _, tables = results
+    names = [name for name in tables if name not in ("unedited", "prompt-swap")]
+    assert len(names) == 2
+    for name in names:
+        assert mean(tables[name], "forget") < mean(tables["unedited"], "forget"), name
+
+
+def test_methods_change_only_what_they_declare(results):
+    folder, tables = results
+    store = Store(folder / "store")
+    for name, table in tables.items():
+        (key,) = table.edit_key.unique()
+        if not key:
+            continue
+        report = json.loads((store.folder("edit", key) / "report.json").read_text())
+        assert report["tensors"] > 0, name
+        assert report["report"], name
+    assert list(store.verify()) == []
