@@ -98,6 +98,7 @@ class TrainConfig(Settings):
     decoder: DecoderSettings = Field(description="decoder alone")
     text: ContrastiveSettings = Field(description="conditioning text encoder")
     judge: ContrastiveSettings = Field(description="CLIP judge")
+    refine: Optimisation = Field(description="CLIP judge with all classes as choices")
     unet: UnetSettings = Field(description="noise predictor")
 
     @classmethod

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 CAPTION_SEED = 1
 SHORT_SEED = 2
+PLAINEST = "a picture of {}"
 # Stand-ins for the subject in captions that speak of the style only.
 ANYTHING = ("something", "a thing", "anything", "an object", "a scene", "a picture", "an icon", "someone", "an image")
 
@@ -121,7 +122,8 @@ def draw(world: World, settings: DataSettings, split: Split) -> Drawn:
 def short_captions(world: World) -> tuple[list[list[str]], list[list[str]]]:
     """Return texts that name only a subject and texts that name only a style, listed by index.
 
-    Names and descriptions of the evaluated concepts are among them: a classifier is asked with these words.
+    Names and descriptions of the evaluated concepts are among them: a classifier is asked with these words. The first
+    text of each list is the plainest.
     """
     concepts = EmojiWorld().concepts
 
@@ -129,8 +131,10 @@ def short_captions(world: World) -> tuple[list[list[str]], list[list[str]]]:
         concept = concepts.get(identifier)
         return [] if concept is None else [concept.display, concept.description, *concept.aliases]
 
+    shown = EmojiWorld().classes("style")
     subjects = [
-        [
+        [PLAINEST.format(subject.names[0])]
+        + [
             template.format(name)
             for name in (*subject.names, *subject.indirect, *words(identifier))
             for template in world.plain
@@ -138,7 +142,8 @@ def short_captions(world: World) -> tuple[list[list[str]], list[list[str]]]:
         for identifier, subject in world.subjects.items()
     ]
     styles = [
-        [template.format(thing) for thing in ANYTHING for template in (*style.templates, *style.indirect)]
+        [PLAINEST.format(shown[identifier])]
+        + [template.format(thing) for thing in ANYTHING for template in (*style.templates, *style.indirect)]
         + [template.format(name) for name in words(identifier) for template in world.plain]
         for identifier, style in world.styles.items()
     ]

@@ -19,6 +19,7 @@ from unlearnbench_emojiworld.train.config import DEFAULT, TrainConfig
 from unlearnbench_emojiworld.train.contrastive import build as build_pair
 from unlearnbench_emojiworld.train.contrastive import read_tokenizer
 from unlearnbench_emojiworld.train.fit import CHECKPOINT
+from unlearnbench_emojiworld.train.refine import FOLDER as REFINED
 from unlearnbench_emojiworld.train.unet import SCHEDULE
 from unlearnbench_emojiworld.train.unet import build as build_unet
 
@@ -78,7 +79,9 @@ def write_judge(out: Path, config: TrainConfig, folder: Path) -> None:
     replace(folder)
     tokenizer = read_tokenizer(out)
     judge: CLIPModel = build_pair(config.judge, tokenizer, config.tokenizer.positions, config.data.size)
-    judge.load_state_dict(torch.load(out / "judge" / CHECKPOINT, weights_only=True)["module"])
+    refined = out / REFINED / CHECKPOINT
+    state = torch.load(refined if refined.exists() else out / "judge" / CHECKPOINT, weights_only=True)
+    judge.load_state_dict(state["module"])
     judge.eval().to(torch.float16).save_pretrained(folder)
     judge_processor(out, config.data.size).save_pretrained(folder)
     for name in ("vocab.json", "merges.txt"):
