@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -157,10 +158,19 @@ def test_an_absent_model_is_a_missing_prerequisite(monkeypatch, download):
 
 
 def test_a_half_downloaded_model_is_fetched_again(tmp_path, folder, monkeypatch):
-    (tmp_path / "partial").mkdir()
+    shutil.copytree(folder, tmp_path / "partial")
+    for path in (tmp_path / "partial" / "unet").glob("*.safetensors"):
+        path.unlink()
     calls = hub(monkeypatch, [tmp_path / "partial", folder])
     assert local_folder("owner/name") == folder
     assert len(calls) == 2
+
+
+def test_other_models_say_which_files_they_need(tmp_path, monkeypatch):
+    calls = hub(monkeypatch, [tmp_path])
+    (tmp_path / "weights").touch()
+    assert local_folder("a/b", patterns=["weights"], files=lambda f: [("weights", f / "weights")]) == tmp_path
+    assert calls[0][1]["allow_patterns"] == ["weights"]
 
 
 # ---------------------------------------------------------------- which files

@@ -17,7 +17,7 @@ from unlearnbench.errors import PrerequisiteError, UserError
 from unlearnbench.identity import digest, digest_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from unlearnbench.spec import ModelSpec
 
@@ -33,7 +33,7 @@ _PIPELINE = (
     "model_index.json", "scheduler/scheduler_config.json", *(f"tokenizer/{name}" for name in _TOKENIZER),
     *(f"{part}/{name}" for part, stem in WEIGHTS.items() for name in ("config.json", f"{stem}*.safetensors*")),
 )  # fmt: skip
-_OTHER_VARIANTS = ("*.fp16.*", "*-fp16*", "*non_ema*", "*ema_only*")
+_OTHER_VARIANTS = ("*.fp16*", "*non_ema*", "*ema_only*")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _REMEMBER = 64 << 20  # bytes of files from which on a digest is remembered
 
@@ -67,7 +67,12 @@ def resolve_folder(spec: ModelSpec, shipped: Mapping[str, Path]) -> Path | str:
 
 
 def local_folder(
-    source: Path | str, revision: str | None = None, *, patterns: Sequence[str] = _PIPELINE, download: bool = True
+    source: Path | str,
+    revision: str | None = None,
+    *,
+    patterns: Sequence[str] = _PIPELINE,
+    files: Callable[[Path], Sequence[File]] | None = None,
+    download: bool = True,
 ) -> Path:
     """Return the folder on this machine of what `resolve_folder` returned.
 
@@ -77,6 +82,7 @@ def local_folder(
         source: folder or hub id.
         revision: git revision of a hub id.
         patterns: the files that are wanted; the default is a Stable Diffusion pipeline without a safety checker.
+        files: lists the files that a complete folder has; default `pipeline_files`.
         download: whether an absent model may be downloaded.
 
     Raises:
@@ -89,7 +95,7 @@ def local_folder(
     wanted = {"revision": revision, "allow_patterns": list(patterns), "ignore_patterns": list(_OTHER_VARIANTS)}
     try:
         folder = Path(snapshot_download(source, local_files_only=True, **wanted))
-        if any(folder.rglob("*.safetensors")):
+        if _complete(folder, files or pipeline_files):
             return folder
         reason = "only part of it is in the cache"
     except (OSError, ValueError) as error:
@@ -112,6 +118,13 @@ def local_folder(
         f"model {source} is not on this machine and was not downloaded ({reason})",
         f"on a machine with network: hf download {source}{at}; or name a folder that holds it",
     )
+
+
+def _complete(folder: Path, files: Callable[[Path], Sequence[File]]) -> bool:
+    try:
+        return all(path.is_file() for _, path in files(folder))
+    except UserError:
+        return False
 
 
 # ---------------------------------------------------------------- which files

@@ -26,6 +26,16 @@ CONFIGURATION = (
 )  # fmt: skip
 
 
+def judge_files(folder: Path) -> list[tuple[str, Path]]:
+    """List the files that decide what a judge says: (name, path).
+
+    Raises:
+        UserError: the folder holds no safetensors weights.
+    """
+    names = [name for name in CONFIGURATION if (folder / name).is_file()]
+    return [(name, folder / name) for name in (*names, *weight_files(folder, "model"))]
+
+
 class Clip(Evaluator[ClipParams]):
     """Softmax over the classes of the question: p_yes is the asked concept's share, `answer` the largest one's class.
 
@@ -46,7 +56,8 @@ class Clip(Evaluator[ClipParams]):
 
         name = AUTO if self.params.model == "auto" else self.params.model
         source = resolve_folder(ModelSpec(id=name, revision=self.params.revision), shipped_models())
-        folder = local_folder(source, self.params.revision, patterns=(*CONFIGURATION, "model*.safetensors*"))
+        patterns = (*CONFIGURATION, "model*.safetensors*")
+        folder = local_folder(source, self.params.revision, patterns=patterns, files=judge_files)
         if not (folder / "config.json").is_file():
             raise PrerequisiteError(
                 f"the judge {name} has no files in {folder}", "name another CLIP model: -p clip.model=FOLDER"
@@ -55,9 +66,7 @@ class Clip(Evaluator[ClipParams]):
 
     def fingerprint(self) -> str:
         """Return the digest of the judge's weights, configuration, image processor and tokenizer."""
-        names = [name for name in CONFIGURATION if (self.folder / name).is_file()]
-        names += weight_files(self.folder, "model")
-        return fingerprint_files([(name, self.folder / name) for name in names])
+        return fingerprint_files(judge_files(self.folder))
 
     def setup(self, ctx: EvaluatorContext) -> None:
         """Load the judge in float32."""
