@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from unlearnbench.errors import UserError
+from unlearnbench.model import load_model
 from unlearnbench.sampling import initial_noise, latent_side, sample
-from unlearnbench.spec import SamplerSpec
+from unlearnbench.spec import ModelSpec, SamplerSpec
 from unlearnbench.testing import tiny_model
 
 SCHEDULERS = ("ddim", "dpm++", "lms", "pndm", "euler")
@@ -167,12 +168,14 @@ def test_reduced_precision_gives_nearly_the_same_image(model, dtype):
     assert 0 < np.abs(exact - reduced).mean() < 8
 
 
-def test_a_model_in_reduced_precision_refuses_to_pretend():
-    model = tiny_model()
-    model.unet.to(torch.bfloat16)
-    model.dtype = torch.bfloat16
+def test_a_model_in_reduced_precision_samples_in_it_and_refuses_to_pretend(model, tmp_path):
+    model.save(tmp_path)
+    reduced = load_model(ModelSpec(id="tiny"), tmp_path, dtype="bfloat16")
+    for dtype in (None, "bfloat16"):
+        images = arrays(sample(reduced, PROMPTS, [0], FAST.model_copy(update={"dtype": dtype})))
+        assert 0 < np.abs(arrays(sample(model, PROMPTS, [0], FAST)) - images).mean() < 8
     with pytest.raises(ValueError, match="load it in float32"):
-        sample(model, ["a dog"], [0], FAST)
+        sample(reduced, ["a dog"], [0], SamplerSpec(steps=4, dtype="float32"))
 
 
 def test_the_size_is_the_models_own_or_the_specs(model):
