@@ -71,9 +71,8 @@ class Model:
 
     def save(self, folder: Path) -> None:
         """Save the model as it is now, edits included, as a `StableDiffusionPipeline` folder of safetensors."""
-        pipe = self.pipe
         with quiet():
-            pipe.save_pretrained(folder)
+            self.pipe.save_pretrained(folder)
 
     # ------------------------------------------------------------ text
     def tokenize(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
