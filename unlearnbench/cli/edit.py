@@ -107,7 +107,7 @@ def edit_command(
             with loaded.edited() as changed:
                 if edit.tensors:
                     changed.apply(edit.tensors)
-                changed.pipe.save_pretrained(tmp / "pipeline")
+                changed.save(tmp / "pipeline")
         tmp.rename(output)
     except BaseException:
         shutil.rmtree(tmp, ignore_errors=True)

@@ -87,4 +87,9 @@ def make(scores: Published) -> Board:
         f"sampling seed{'s' if len(suite.seeds) > 1 else ''} {seeds}.",
         f"Judge: {judge['name']} ({settings}).",
     ]
-    return make_board(scores.scores(), title=suite.title, columns=suite.columns, model=model, notes=notes)
+    table = scores.scores()
+    for method, preset in sorted(suite.presets.items()):
+        if (table["plugin"] == method).any():
+            values = ", ".join(f"{name} {value}" for name, value in sorted(preset.items()))
+            notes.append(f"The suite sets for {method}: {values}.")
+    return make_board(table, title=suite.title, columns=suite.columns, model=model, notes=notes)

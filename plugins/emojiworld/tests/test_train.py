@@ -10,7 +10,19 @@ import yaml
 from PIL import Image
 
 from unlearnbench.errors import UserError
-from unlearnbench_emojiworld.train import cache, contrastive, data, decoder, export, judge, text, tokenizer, unet, vae
+from unlearnbench_emojiworld.train import (
+    cache,
+    contrastive,
+    data,
+    decoder,
+    export,
+    judge,
+    refine,
+    text,
+    tokenizer,
+    unet,
+    vae,
+)
 from unlearnbench_emojiworld.train.config import TrainConfig, UnetSettings
 from unlearnbench_emojiworld.train.fit import CHECKPOINT, Batch, Part, learning_rate
 from unlearnbench_emojiworld.world import World
@@ -29,9 +41,10 @@ TINY = {
     "decoder": {**SCHEDULE, "gradient_weight": 0.5},
     "text": {**PAIR, "augmentation": "plain"},
     "judge": {**PAIR, "augmentation": "strong"},
+    "refine": SCHEDULE,
     "unet": {**SCHEDULE, "channels": [32, 32, 32], "heads": 2, "ema": 0.9, "empty_share": 0.1, "snr_limit": 5.0},
 }
-PARTS = {"vae": vae, "decoder": decoder, "text": text, "judge": judge, "unet": unet}
+PARTS = {"vae": vae, "decoder": decoder, "text": text, "judge": judge, "refine": refine, "unet": unet}
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +61,7 @@ def run(module, out, *more):
     if not config.exists():
         config.write_text(yaml.safe_dump(TINY))
     with pytest.MonkeyPatch.context() as patch:
-        for user in (tokenizer, contrastive):
+        for user in (tokenizer, contrastive, refine):
             patch.setattr(user, "short_captions", few_short_captions)
         patch.setattr(sys, "argv", ["script", "--out", str(out), "--config", str(config), "--save-every", "2", *more])
         module.main()
@@ -75,7 +88,7 @@ def trained(tmp_path_factory):
     """A folder in which every part was trained for four steps."""
     torch.set_num_threads(1)
     out = tmp_path_factory.mktemp("trained")
-    for module in (data, tokenizer, vae, text, cache, decoder, unet, judge):
+    for module in (data, tokenizer, vae, text, cache, decoder, unet, judge, refine):
         run(module, out)
     return out
 
@@ -83,7 +96,7 @@ def trained(tmp_path_factory):
 @pytest.fixture
 def prepared(trained, tmp_path):
     """A copy of what comes before training, with the trained parts that others need."""
-    for name in ("data", "tokenizer", "cache", "vae", "text"):
+    for name in ("data", "tokenizer", "cache", "vae", "text", "decoder"):
         (tmp_path / name).mkdir()
         for path in (trained / name).glob("*"):
             if path.name != CHECKPOINT:
@@ -91,10 +104,13 @@ def prepared(trained, tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["vae", "decoder", "text", "unet", "judge"])
+@pytest.mark.parametrize("name", ["vae", "decoder", "text", "unet", "judge", "refine"])
 def test_training_is_bit_reproducible_and_resumes_exactly(name, trained, prepared, monkeypatch):
-    if name in ("vae", "text"):  # they would write through the link
+    if name in ("vae", "decoder", "text"):  # they would write through the link
         (prepared / name / "model").unlink()
+    if name == "refine":
+        (prepared / "judge").mkdir()
+        (prepared / "judge" / CHECKPOINT).symlink_to(trained / "judge" / CHECKPOINT)
     stopped = Part.average
 
     def stop_after_three(part):
@@ -112,7 +128,7 @@ def test_training_is_bit_reproducible_and_resumes_exactly(name, trained, prepare
     assert same(state(prepared, name), state(trained, name))
 
 
-@pytest.mark.parametrize("name", ["vae", "decoder", "text", "unet", "judge"])
+@pytest.mark.parametrize("name", ["vae", "decoder", "text", "unet", "judge", "refine"])
 def test_the_log_has_a_line_with_finite_figures(name, trained):
     heading, *lines = (trained / f"{name}.csv").read_text().splitlines()
     assert heading.startswith("step,seconds,rate,loss")

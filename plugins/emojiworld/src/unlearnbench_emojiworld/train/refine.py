@@ -16,11 +16,13 @@ from torch.nn import functional as F
 
 from unlearnbench_emojiworld.train.arguments import parse
 from unlearnbench_emojiworld.train.augment import augment
-from unlearnbench_emojiworld.train.contrastive import Texts, build, embed_images, embed_text, prepare, zero_shot
-from unlearnbench_emojiworld.train.data import Drawn
+from unlearnbench_emojiworld.train.contrastive import build, embed_images, embed_text, read_tokenizer, zero_shot
+from unlearnbench_emojiworld.train.data import Drawn, short_captions
 from unlearnbench_emojiworld.train.fit import CHECKPOINT, Part, fit, start
 from unlearnbench_emojiworld.train.judge import SEED_OFFSET, through
+from unlearnbench_emojiworld.train.tokenizer import encode
 from unlearnbench_emojiworld.train.vae import to_tensor
+from unlearnbench_emojiworld.world import World
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,8 +45,10 @@ def class_texts(groups: list[NDArray[np.int64]], numbers: np.random.Generator) -
 class ClassObjective:
     """Cross-entropy of the right subject among all subjects and of the right style among all styles."""
 
-    def __init__(self, model: CLIPModel, drawn: Drawn, texts: Texts) -> None:
-        self.model, self.drawn, self.texts = model, drawn, texts
+    def __init__(
+        self, model: CLIPModel, drawn: Drawn, subjects: list[NDArray[np.int64]], styles: list[NDArray[np.int64]]
+    ) -> None:
+        self.model, self.drawn, self.subjects, self.styles = model, drawn, subjects, styles
 
     def __call__(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Return the sum of both, and the share of right answers to each."""
@@ -56,8 +60,8 @@ class ClassObjective:
         images[half:] = augment(images[half:], batch.numbers, "plain")
         with torch.autocast("cpu", torch.bfloat16):
             vision = embed_images(self.model, images)
-            subjects = embed_text(self.model, class_texts(self.texts.subjects, batch.numbers))
-            styles = embed_text(self.model, class_texts(self.texts.styles, batch.numbers))
+            subjects = embed_text(self.model, class_texts(self.subjects, batch.numbers))
+            styles = embed_text(self.model, class_texts(self.styles, batch.numbers))
         scale = self.model.logit_scale.clamp(max=4.6).exp()
         loss, figures = torch.zeros(()), {}
         for name, column, classes in (("subject", 0, subjects), ("style", 1, styles)):
@@ -72,15 +76,17 @@ def main() -> None:
     arguments = parse("train the CLIP judge with all classes as choices")
     settings = arguments.config.refine
     start(arguments.config.seed + SEED_OFFSET)
-    drawn, heldout, texts, tokenizer = prepare(arguments.out)
+    tokenizer = read_tokenizer(arguments.out)
+    drawn, heldout = (Drawn.load(arguments.out / "data", split) for split in ("train", "heldout"))
+    subjects, styles = ([encode(tokenizer, group) for group in groups] for groups in short_captions(World.load()))
     pair = build(arguments.config.judge, tokenizer, arguments.config.tokenizer.positions, arguments.config.data.size)
     pair.load_state_dict(torch.load(arguments.out / "judge" / CHECKPOINT, weights_only=True)["module"])
     vae = AutoencoderKL.from_pretrained(arguments.out / "decoder" / "model").eval()
     images = np.array(drawn.images)
     images[::RECONSTRUCTED] = through(vae, images[::RECONSTRUCTED])
     drawn = Drawn(images, drawn.labels, drawn.captions, drawn.mentions)
-    fit(Part(FOLDER, pair, ClassObjective(pair, drawn, texts), settings, weight_decay=0.1), arguments)
-    for name, column, classes in (("subject", 0, texts.subjects), ("style", 1, texts.styles)):
+    fit(Part(FOLDER, pair, ClassObjective(pair, drawn, subjects, styles), settings, weight_decay=0.1), arguments)
+    for name, column, classes in (("subject", 0, subjects), ("style", 1, styles)):
         found = zero_shot(pair, heldout.images, classes)
         print(f"zero-shot {name} accuracy {(found == heldout.labels[:, column]).mean():.3f}")
 
