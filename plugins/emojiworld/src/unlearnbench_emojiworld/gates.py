@@ -190,7 +190,7 @@ def coverage_gate(judge: Judge, generator: Generator, world: World, dataset: Emo
     shown = [subject for subject in world.subjects if subject in dataset.concepts]
     tiles = {pair: np.asarray(image) for pair, image in zip(pairs, images, strict=True)}
     rows = [np.concatenate([tiles[subject, style] for subject in shown], axis=1) for style in world.styles]
-    Image.fromarray(np.concatenate(rows)).save(path)
+    Image.fromarray(np.concatenate(rows)).quantize(256).save(path, optimize=True)  # a third of the bytes
     return CoverageGate(len(images), float(right["object"].mean()), float(right["style"].mean()), weakest)
 
 
