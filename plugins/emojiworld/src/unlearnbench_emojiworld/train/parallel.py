@@ -81,7 +81,7 @@ class Processes:
         total = self.total
         told = [float(value) for value in total[sum(sizes) :]]
         total.div_(self.count)
-        for parameter, gradient in zip(parameters, total[: sum(sizes)].split(sizes), strict=True):
+        for parameter, gradient in zip(parameters, torch.split(total[: sum(sizes)], sizes), strict=True):
             parameter.grad = gradient.view_as(parameter)
         return told
 
