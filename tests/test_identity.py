@@ -59,7 +59,7 @@ def test_keys_of_this_version_never_change():
 @pytest.mark.parametrize("task", [EDIT, SAMPLE, SCORE], ids=["edit", "sample", "score"])
 def test_every_field_of_a_task_enters_its_key(task):
     other = {
-        "params": {}, "prompts": ("x",), "seeds": (9,), "seed": 4, "dtype": "float32", "edit": None,
+        "params": {}, "prompts": ("x",), "seeds": (9,), "seed": 4, "dtype": "float16", "edit": None,
         "origin": ORIGIN.model_copy(update={"source": "ub1:zz"}),
         "request": EDIT.request.model_copy(update={"retain": ()}),
         "sampler": SamplerSpec(), "question": SCORE.question.model_copy(update={"description": "a hound"}),
