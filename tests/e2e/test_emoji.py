@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from fnmatch import fnmatch
 
 import pandas as pd
 import pytest
+from safetensors import safe_open
 
 from unlearnbench.cli import main
 from unlearnbench.plugins import load_plugins
@@ -82,12 +84,14 @@ def test_a_method_forgets_more_than_no_method(results):
 
 def test_methods_change_only_what_they_declare(results):
     folder, tables = results
-    store = Store(folder / "store")
-    for name, table in tables.items():
+    store, methods = Store(folder / "store"), load_plugins().methods
+    for table in tables.values():
         (key,) = table.edit_key.unique()
         if not key:
             continue
-        report = json.loads((store.folder("edit", key) / "report.json").read_text())
-        assert report["tensors"] > 0, name
-        assert report["report"], name
+        declared = methods.get(table.plugin.iloc[0]).spec.edits
+        with safe_open(store.folder("edit", key) / "edit.safetensors", "pt") as stream:
+            changed = list(stream.keys())
+        assert changed
+        assert all(any(fnmatch(name, pattern) for pattern in declared) for name in changed), changed
     assert list(store.verify()) == []

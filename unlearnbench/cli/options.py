@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import click
 
 from unlearnbench.errors import UserError
-from unlearnbench.spec import Ref
 from unlearnbench.store import Store, default_root
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -78,11 +77,6 @@ def parse_params(methods: Sequence[str], others: Sequence[str], given: Sequence[
             raise unknown("plugin in -p", owner, sorted_by)
         sorted_by[owner][field] = _value(right)
     return sorted_by
-
-
-def refs(methods: Sequence[str], params: dict[str, dict[str, Any]]) -> list[Ref]:
-    """Return the methods of a command with their parameters."""
-    return [Ref(name=name, params=params.get(name, {})) for name in methods]
 
 
 def _value(text: str) -> Any:
