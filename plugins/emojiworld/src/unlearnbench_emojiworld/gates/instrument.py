@@ -1,0 +1,106 @@
+"""The generator and the judges under test, used as a run of the benchmark uses them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from unlearnbench.api import Sample
+from unlearnbench.model import load_model
+from unlearnbench.plan import make_question
+from unlearnbench.plugins import load_plugins
+from unlearnbench.sampling import sample
+from unlearnbench.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from unlearnbench.api import Concept, ConceptDataset
+    from unlearnbench.model import Model
+    from unlearnbench.spec import SamplerSpec
+
+SUITE = "emoji20"
+BATCH = 20
+
+
+@dataclass(frozen=True)
+class JudgeContext:
+    """What an evaluator is lent (`api.EvaluatorContext`)."""
+
+    device: torch.device
+    log: logging.Logger
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a judge said of n images for one question.
+
+    `yes`: bool [n]; False for an unscored image. `named`: the class the judge saw, [n] strings. `unscored`: how many
+    images got no answer.
+    """
+
+    yes: NDArray[np.bool_]
+    named: NDArray[np.str_]
+    unscored: int
+
+
+def share(said: NDArray[np.bool_]) -> float:
+    """Return the share of True; NaN of nothing."""
+    return float(said.mean()) if said.size else float("nan")
+
+
+class Judge:
+    """An evaluator of the registry with its own defaults."""
+
+    def __init__(self, name: str, dataset: ConceptDataset) -> None:
+        entry = load_plugins().evaluators.get(name)
+        self.name, self.dataset = name, dataset
+        self._evaluator: Any = entry.load()(entry.load_params()())
+        self._evaluator.setup(JudgeContext(torch.device("cpu"), logging.getLogger("unlearnbench.gates")))
+
+    def ask(self, images: Sequence[Image.Image], concept: Concept) -> Answers:
+        """Ask whether each image shows a concept."""
+        samples = [Sample(str(number), image, "") for number, image in enumerate(images)]
+        scores = self._evaluator.score(samples, make_question(self.dataset, concept))
+        return Answers(
+            np.array([score.label is True for score in scores]),
+            np.array([score.answer for score in scores]),
+            sum(score.label is None for score in scores),
+        )
+
+
+@dataclass
+class Generator:
+    """The unedited model with a suite's sampler; counts the seconds it takes."""
+
+    model: Model
+    sampler: SamplerSpec
+    seconds: float = 0.0
+    images: int = field(default=0)
+
+    def draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+        """Return the images of a run for these prompts: all seeds of the first, then of the second ..."""
+        begin = time.perf_counter()
+        drawn = sample(self.model, prompts, seeds, self.sampler, batch_size=BATCH)
+        self.seconds += time.perf_counter() - begin
+        self.images += len(drawn)
+        return drawn
+
+
+def open_suite(model: str | None) -> tuple[Session, Generator]:
+    """Load the suite that the gates stand for, and its model or another one (folder or name).
+
+    Raises:
+        UserError: the model is unknown.
+    """
+    session = Session.open(load_plugins(), SUITE, model=model)
+    loaded = load_model(session.suite.model, session.folder)
+    return session, Generator(loaded, session.suite.sampler)
