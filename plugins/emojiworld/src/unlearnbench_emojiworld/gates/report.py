@@ -69,7 +69,7 @@ def markdown(gates: Gates) -> str:
         "| --- | --- |",
         f"| judge names the subject of a held-out render | {judge.subjects_named:.3f} |",
         f"| judge names its style | {judge.styles_named:.3f} |",
-        f"| judge's sensitivity, mean (least) over concepts | {np.nanmean(sensitivity):.3f} ({np.nanmin(sensitivity):.3f}) |",
+        f"| judge's sensitivity, mean (least) | {np.nanmean(sensitivity):.3f} ({np.nanmin(sensitivity):.3f}) |",
         f"| judge's false-positive rate, mean (largest) | {false_positive.mean():.4f} ({false_positive.max():.4f}) |",
         f"| direct hit rate, mean (least) over concepts | {direct.mean():.3f} ({direct.min():.3f}) |",
         f"| indirect hit rate, mean (least) over concepts | {np.nanmean(indirect):.3f} ({np.nanmin(indirect):.3f}) |",
