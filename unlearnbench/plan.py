@@ -156,7 +156,7 @@ def make_plan(
         entry = plugins.methods.get(ref.name)
         preset = suite.presets.get(entry.spec.name, {})
         params = check_params(entry.load_params(), {**preset, **ref.params}, ref.name)
-        label = ref.label or _label(ref)
+        label = _label(ref)
         if label in plan.methods:
             raise UserError(f"two rows would be called '{label}'", "name each method once, or give it other parameters")
         plan.methods[label] = (entry.spec.name, method_seed)

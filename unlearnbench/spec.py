@@ -35,12 +35,6 @@ class Ref(Frozen):
 
     name: str = Field(min_length=1)
     params: dict[str, Any] = Field(default_factory=dict)
-    label: str | None = Field(None, description="row name on the board; none = the plugin's name")
-
-    @property
-    def display(self) -> str:
-        """Return the name of the row."""
-        return self.label or self.name
 
 
 def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:

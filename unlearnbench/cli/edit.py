@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from unlearnbench.api import ForgetConcept, Request
-from unlearnbench.cli.options import device_options, params_option, parse_params
+from unlearnbench.cli.options import device_options, model_options, params_option, parse_params, seed_option
 from unlearnbench.errors import ExitCode, PrerequisiteError, UserError
 
 
@@ -30,15 +30,8 @@ from unlearnbench.errors import ExitCode, PrerequisiteError, UserError
 @click.option(
     "--dataset", metavar="NAME", help="Data set whose concepts may be named, and whose other concepts are retained."
 )
-@click.option("--model", required=True, metavar="ID", help="Shipped model, folder, or hub id.")
-@click.option("--revision", metavar="REV", help="Git revision of a hub id.")
-@click.option(
-    "--seed",
-    default=0,
-    show_default=True,
-    type=click.IntRange(0, 2**31 - 1),
-    help="Seed of the method's own randomness.",
-)
+@model_options("Shipped model, folder, or hub id.", required=True)
+@seed_option
 @params_option
 @device_options
 @click.option(

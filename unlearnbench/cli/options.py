@@ -44,6 +44,24 @@ def params_option(function: F) -> F:
     )(function)  # fmt: skip
 
 
+def seed_option(function: F) -> F:
+    """Add --seed."""
+    return click.option(
+        "--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1),
+        help="Seed of the methods' own randomness.",
+    )(function)  # fmt: skip
+
+
+def model_options(help: str, *, required: bool = False) -> Callable[[F], F]:  # noqa: A002  click's own word
+    """Add --model, with what it says of itself, and --revision."""
+
+    def add(function: F) -> F:
+        function = click.option("--revision", metavar="REV", help="Git revision of a hub id.")(function)
+        return click.option("--model", required=required, metavar="ID", help=help)(function)
+
+    return add
+
+
 def open_store(root: Path | None) -> Store:
     """Return the store of a command."""
     return Store(root or default_root())

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unlearnbench.cli.options import FORMATS, device_options, open_store, params_option, parse_params, store_option
+from unlearnbench.cli.options import (
+    FORMATS,
+    device_options,
+    model_options,
+    open_store,
+    params_option,
+    parse_params,
+    seed_option,
+    store_option,
+)
 from unlearnbench.errors import ExitCode
 from unlearnbench.identity import short
 from unlearnbench.suites import DEFAULT_SUITE
@@ -30,12 +39,7 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="Forget only this concept of the suite's data set; may be given again.",
 )
-@click.option(
-    "--model",
-    metavar="ID",
-    help="Shipped model, folder, or hub id of a Stable Diffusion 1.x or 2.x pipeline.  [default: the suite's]",
-)
-@click.option("--revision", metavar="REV", help="Git revision of a hub id.")
+@model_options("Shipped model, folder, or hub id of a Stable Diffusion 1.x or 2.x pipeline.  [default: the suite's]")
 @click.option("--evaluator", metavar="NAME", help="Judge.  [default: the suite's]")
 @click.option(
     "--sampling-seed",
@@ -45,13 +49,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="Sample only this seed; may be given again.  [default: the suite's]",
 )
-@click.option(
-    "--seed",
-    default=0,
-    show_default=True,
-    type=click.IntRange(0, 2**31 - 1),
-    help="Seed of the methods' own randomness.",
-)
+@seed_option
 @params_option
 @device_options
 @click.option(
