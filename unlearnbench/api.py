@@ -315,13 +315,19 @@ class EvaluatorSpec:
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """A data set plugin: `target` is a callable without arguments that returns a `ConceptDataset`."""
+    """A data set plugin: `target` is a callable without arguments that returns a `ConceptDataset`.
+
+    `warning` says what may disturb in prompts or pictures, or 'none'; `digest` pins the content of `version`, and
+    `unlearnbench check` tells what it is.
+    """
 
     name: str
     target: str
     summary: str
     version: str
     licence: str
+    warning: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True)

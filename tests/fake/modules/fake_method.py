@@ -1,20 +1,4 @@
-import torch
-
-from unlearnbench.api import Method
-
-
-class Shift(Method):
-    """Moves every key matrix by seeded noise."""
-
-    def edit(self, model, request, ctx):
-        for name, module in model.cross_attention().items():
-            weight = module.to_k.weight
-            noise = torch.randn(weight.shape, generator=ctx.generator(name))
-            with torch.no_grad():
-                weight.add_(self.params.amount * noise)
-        for _ in ctx.progress(range(3), "pretending"):
-            pass
-        ctx.report(amount=self.params.amount)
+from unlearnbench.testing.shift import Shift
 
 
 class Broken(Shift):

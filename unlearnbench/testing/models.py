@@ -32,10 +32,10 @@ _SCHEDULE = {
 }
 
 
-def tiny_model(seed: int = 0, *, version: Literal[1, 2] = 1) -> Model:
+def tiny_model(seed: int = 0, *, version: Literal[1, 2] = 1, width: int = 32, positions: int = 40) -> Model:
     """Make a random Stable Diffusion of 16 x 16 pixels in well under a second.
 
-    The text encoder has width 32 (MLP 64) and 40 positions; the UNet has cross-attention down, in the middle and up.
+    The MLP of the text encoder is twice as wide as the text; the UNet has cross-attention down, in the middle and up.
     Version 1 has 3 text layers, pads with EOS and predicts noise. Version 2 has 2 text layers, pads with '!' (id 0),
     predicts velocity, and has linear projections and a head count for each block. The global random state is left
     as it was.
@@ -43,6 +43,8 @@ def tiny_model(seed: int = 0, *, version: Literal[1, 2] = 1) -> Model:
     Args:
         seed: seed of the random weights.
         version: whose particulars, those of Stable Diffusion 1.x or 2.x.
+        width: width of the text embedding, an even number.
+        positions: token positions of a prompt, BOS and EOS included.
     """
     particulars: dict[str, Any] = (
         {"attention_head_dim": 2} if version == 1 else {"attention_head_dim": (2, 4), "use_linear_projection": True}
@@ -50,7 +52,12 @@ def tiny_model(seed: int = 0, *, version: Literal[1, 2] = 1) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         text_encoder = _text_encoder(
-            layers=4 - version, width=32, mlp=64, heads=2, positions=40, act="quick_gelu" if version == 1 else "gelu"
+            layers=4 - version,
+            width=width,
+            mlp=2 * width,
+            heads=2,
+            positions=positions,
+            act="quick_gelu" if version == 1 else "gelu",
         )
         unet = _unet(
             sample_size=8,
@@ -58,14 +65,14 @@ def tiny_model(seed: int = 0, *, version: Literal[1, 2] = 1) -> Model:
             layers_per_block=1,
             down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
             up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-            cross_attention_dim=32,
+            cross_attention_dim=width,
             norm_num_groups=8,
             **particulars,
         )
         vae = _vae(channels=(8, 16), latent=8)
     name = f"tiny-{seed}" if version == 1 else f"tiny-v2-{seed}"
-    fingerprint = digest({"tiny_model": seed, "version": version})
-    tokenizer = _tokenizer(40, pad=_EOS if version == 1 else "!")
+    fingerprint = digest({"tiny_model": seed, "version": version, "width": width, "positions": positions})
+    tokenizer = _tokenizer(positions, pad=_EOS if version == 1 else "!")
     return _model(name, fingerprint, unet, text_encoder, tokenizer, vae, "epsilon" if version == 1 else "v_prediction")
 
 
