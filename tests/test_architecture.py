@@ -17,12 +17,12 @@ LAYERS = [
     {"plan"},
     {"stages"},
     {"execute"},
-    {"session", "results", "stats", "assemble", "testing"},
+    {"session", "results", "stats", "assemble", "testing", "checks"},
     {"cells", "board", "publish"},
     {"render"},
     {"cli"},
 ]
-TORCH = {"model", "edits", "sampling", "stages", "testing"}
+TORCH = {"model", "edits", "sampling", "stages", "testing", "checks"}
 
 
 def modules():
