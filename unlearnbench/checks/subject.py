@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 import traceback
 from contextlib import contextmanager
@@ -100,7 +99,7 @@ def subjects(name: str, params: Mapping[str, Any] | None = None) -> Iterator[lis
 
 def _all(plugins: Plugins, params: Mapping[str, Any], tmp: Path, search: tuple[str, ...]) -> list[Subject]:
     found = [
-        Subject(kind, entry, params if kind != "dataset" else {}, tmp, search)
+        Subject(kind, entry, params, tmp, search)
         for kind, registry in KINDS.items()
         for entry in plugins.registry(registry)
     ]
@@ -109,7 +108,7 @@ def _all(plugins: Plugins, params: Mapping[str, Any], tmp: Path, search: tuple[s
             "the package registers no method, evaluator or data set",
             "let a hook such as unlearnbench_methods return a list with its spec",
         )
-    return found
+    return _with_params(found)
 
 
 def _named(plugins: Plugins, name: str, params: Mapping[str, Any], tmp: Path) -> list[Subject]:
@@ -122,12 +121,17 @@ def _named(plugins: Plugins, name: str, params: Mapping[str, Any], tmp: Path) ->
             found.append(Subject(kind, plugins.registry(registry).get(name), params, tmp))
     if not found:
         raise unknown("method, evaluator, data set or package folder", name, known)
+    return _with_params(found)
+
+
+def _with_params(found: list[Subject]) -> list[Subject]:
+    """Refuse wrong parameters before anything is checked; a data set has none."""
+    for subject in found:
+        if subject.given and subject.kind == "dataset":
+            raise UserError(f"the data set {subject.spec.name} takes no parameter", "leave -p out")
+        if subject.given:
+            subject.params()
     return found
-
-
-def fields(subject: Subject) -> dict[str, Any]:
-    """Return the fields of the spec by name."""
-    return {f.name: getattr(subject.spec, f.name) for f in dataclasses.fields(subject.spec)}
 
 
 def trace(error: BaseException) -> str:

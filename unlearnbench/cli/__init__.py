@@ -17,6 +17,7 @@ COMMANDS = {
     "list": "unlearnbench.cli.catalogue",
     "show": "unlearnbench.cli.catalogue",
     "plugins": "unlearnbench.cli.catalogue",
+    "check": "unlearnbench.cli.check",
     "store": "unlearnbench.cli.store",
     "env": "unlearnbench.cli.env",
 }
