@@ -12,7 +12,7 @@ CORE = ROOT / "unlearnbench"
 LAYERS = [
     {"api", "errors", "identity"},
     {"spec", "progress"},
-    {"hookspecs", "plugins", "modelfiles"},
+    {"hookspecs", "discovery", "plugins", "modelfiles"},
     {"suites", "store", "model", "edits", "sampling"},
     {"plan"},
     {"stages"},

@@ -8,12 +8,13 @@ import tempfile
 import time
 import traceback
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from unlearnbench.discovery import Sink, one_line
 from unlearnbench.errors import PrerequisiteError, UserError
 
 if TYPE_CHECKING:
@@ -130,24 +131,33 @@ class SerialExecutor:
 
     @contextmanager
     def _task(self, stage: Stage, key: str, label: str) -> Iterator[Path | None]:
-        """Lend a folder for the result of a task, and turn what goes wrong into its outcome."""
+        """Lend a folder for the result of a task, and turn what goes wrong into its outcome.
+
+        Only the board goes to stdout: of what a plugin prints there, the beginning is told to the reporter.
+        """
+        printed = Sink()
         try:
-            with self.store.create(stage, key, replace=self.reuse == "never") as folder:
+            with self.store.create(stage, key, replace=self.reuse == "never") as folder, redirect_stdout(printed):
                 yield folder
             self.run.outcomes[key] = Outcome(stage, key, "stored" if folder is None else "done")
         except PrerequisiteError:
             raise  # the store or the model itself: nothing that follows could go well
-        except Exception as error:  # noqa: BLE001  a plugin may raise anything, and must not end the run
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin may raise anything, and must not end the run
             from unlearnbench.stages import Skipped
 
             if isinstance(error, Skipped):
                 self.run.outcomes[key] = Outcome(stage, key, "skipped", str(error))
                 self.reporter.note(f"skipped: {label}: {error}")
                 return
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            self.store.record_failure(stage, key, reason, traceback.format_exc())
+            reason = one_line(f"{type(error).__name__}: {error}")
+            file = self.store.record_failure(stage, key, reason, traceback.format_exc())
             self.run.outcomes[key] = Outcome(stage, key, "failed", reason)
-            self.reporter.note(f"failed: {stage} {label}: {reason}")
+            self.reporter.note(f"failed: {stage} {label}: {reason}; its traceback: {file}")
+        finally:
+            if printed.count:
+                self.reporter.note(
+                    f"{stage} {label} printed {printed.count:,} characters: {one_line(printed.beginning)}"
+                )
 
     def _edits(self) -> None:
         wanted = [key for key in self.plan.edits if self._wanted("edit", key)]
@@ -251,10 +261,20 @@ class SerialExecutor:
         from unlearnbench.stages import resolve_device
 
         judge = self.plan.judge
+        device = torch.device(resolve_device(self.machine.device))
         evaluator = judge.entry.load()(judge.params)
-        evaluator.setup(
-            JudgeContext(torch.device(resolve_device(self.machine.device)), logging.getLogger("unlearnbench.evaluator"))
-        )
+        try:
+            with redirect_stdout(Sink()):
+                evaluator.setup(JudgeContext(device, logging.getLogger("unlearnbench.evaluator")))
+        except UserError:
+            raise
+        except (Exception, SystemExit) as error:
+            plugin = judge.entry.plugin
+            raise PrerequisiteError(
+                f"the judge '{judge.name}' of {plugin.distribution} {plugin.version} cannot be set up: "
+                + one_line(f"{type(error).__name__}: {error}"),
+                "the images are stored: mend its setup, or choose another judge with --evaluator (-v: its traceback)",
+            ) from error
         return evaluator
 
     def _block(self, stage: Stage, key: str, cause: Outcome) -> None:

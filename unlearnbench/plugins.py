@@ -5,53 +5,30 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
-import re
-import traceback
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-import pluggy
-
-from unlearnbench import hookspecs
 from unlearnbench.api import DatasetSpec, EvaluatorSpec, MethodSpec, ModelSource, SuiteSource
-from unlearnbench.errors import PrerequisiteError, UserError
+from unlearnbench.discovery import DISABLE, GROUP, KINDS, NAME, PluginRecord, load_point, one_line
+from unlearnbench.errors import ExitCode, UserError
 from unlearnbench.identity import digest_files
 from unlearnbench.spec import Origin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from types import ModuleType
+    from collections.abc import Iterable, Iterator
 
-GROUP = "unlearnbench"
-DISABLE = "UNLEARNBENCH_DISABLE_PLUGINS"
-NAME = re.compile(r"^[a-z0-9][a-z0-9._-]*$")
-Spec = MethodSpec | EvaluatorSpec | DatasetSpec | ModelSource | SuiteSource
+__all__ = ["DISABLE", "GROUP", "KINDS", "NAME", "Entry", "PluginRecord", "Plugins", "Registry", "load_plugins"]
+
 S = TypeVar("S", MethodSpec, EvaluatorSpec, DatasetSpec, ModelSource, SuiteSource)
 
-KINDS: Mapping[str, type[Spec]] = {
-    "methods": MethodSpec,
-    "evaluators": EvaluatorSpec,
-    "datasets": DatasetSpec,
-    "models": ModelSource,
-    "suites": SuiteSource,
-}
 
+class BrokenPlugin(UserError):  # noqa: N818  named after what it is
+    """The code behind a spec cannot be imported: the tasks that need it fail, and no others."""
 
-@dataclass(frozen=True)
-class PluginRecord:
-    """One entry point of the group, and how loading it went."""
-
-    name: str
-    distribution: str
-    version: str
-    module: str
-    file: str | None
-    status: Literal["ok", "failed", "disabled"]
-    reason: str = ""
-    details: str = ""
-    provides: tuple[str, ...] = ()
+    exit_code = ExitCode.PREREQUISITE
 
 
 @dataclass(frozen=True)
@@ -65,7 +42,7 @@ class Entry(Generic[S]):
         """Import the target of the spec and return it.
 
         Raises:
-            PrerequisiteError: the target cannot be imported.
+            BrokenPlugin: the target cannot be imported.
         """
         return _import(getattr(self.spec, "target", ""), self)
 
@@ -95,9 +72,13 @@ class Registry(Generic[S]):
         for name in sorted(self._entries):
             yield from self._entries[name]
 
+    def by_name(self) -> Iterator[tuple[str, list[Entry[S]]]]:
+        """Iterate over the names, sorted, and the entries of each."""
+        yield from sorted(self._entries.items())
+
     def clashes(self) -> dict[str, list[Entry[S]]]:
         """Return the names that more than one plugin claims."""
-        return {name: entries for name, entries in sorted(self._entries.items()) if len(entries) > 1}
+        return {name: entries for name, entries in self.by_name() if len(entries) > 1}
 
     def get(self, name: str) -> Entry[S]:
         """Return the entry called `name` or 'distribution/name'.
@@ -117,6 +98,25 @@ class Registry(Generic[S]):
                 f"type {' or '.join(f'{o}/{plain}' for o in owners)}, or set {DISABLE} to the plugin you do not want",
             )
         raise unknown(singular, name, self._entries, f"unlearnbench list {self.kind}")
+
+
+class _Shipped(Mapping[str, Path]):
+    """Folders by model name; one is asked of its plugin when it is looked up, so that a broken one harms no other."""
+
+    def __init__(self, entries: dict[str, Entry[ModelSource]]) -> None:
+        self._entries = entries
+
+    def __getitem__(self, name: str) -> Path:
+        return Path(self._entries[name].load()())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
 
 @dataclass
@@ -143,13 +143,16 @@ class Plugins:
                 for entry in entries:
                     others = [o for o in owners if o != entry.plugin.distribution] or owners[1:]
                     reason = f"{kind.removesuffix('s')} '{name}' is claimed by {' and '.join(others)} too"
-                    broken.append(_with(entry.plugin, status="failed", reason=reason))
+                    hint = (
+                        f"rename it; until then type {entry.plugin.distribution}/{name}, or set {DISABLE} "
+                        f"to {' or '.join(others)}"
+                    )
+                    broken.append(replace(entry.plugin, status="failed", reason=reason, hint=hint))
         return broken
 
-    def shipped_models(self) -> dict[str, Path]:
+    def shipped_models(self) -> Mapping[str, Path]:
         """Return the folders of the models that plugins ship, by name; clashing names are left out."""
-        clashing = self.models.clashes()
-        return {e.spec.name: Path(e.load()()) for e in self.models if e.spec.name not in clashing}
+        return _Shipped({name: entries[0] for name, entries in self.models.by_name() if len(entries) == 1})
 
 
 def unknown(kind: str, name: str, known: Iterable[str], command: str | None = None) -> UserError:
@@ -164,7 +167,7 @@ def unknown(kind: str, name: str, known: Iterable[str], command: str | None = No
     return UserError(f"unknown {kind} '{name}'", hint)
 
 
-def shipped_models() -> dict[str, Path]:
+def shipped_models() -> Mapping[str, Path]:
     """Return the folders of the models that the installed plugins ship, by name."""
     return load_plugins().shipped_models()
 
@@ -179,78 +182,30 @@ def load_plugins(points: Iterable[EntryPoint] | None = None, environ: Mapping[st
     points = entry_points(group=GROUP) if points is None else points
     disabled = {n.strip() for n in (os.environ if environ is None else environ).get(DISABLE, "").split(",")} - {""}
     found = Plugins([], *(Registry(kind) for kind in KINDS))  # type: ignore[arg-type]
-    for point in sorted(set(points), key=lambda p: (p.dist.name if p.dist else "", p.name)):
-        record, specs = _load_one(point, disabled)
+    # Equal entry points of two distributions are two plugins; importlib.metadata takes them for one.
+    distinct = {(p.dist.name if p.dist else "", p.name, p.value): p for p in points}
+    for _, point in sorted(distinct.items()):
+        record, specs = load_point(point, disabled)
         found.records.append(record)
         for kind, spec in specs:
             found.registry(kind).add(Entry(spec, record))
     return found
 
 
-def _load_one(point: EntryPoint, disabled: set[str]) -> tuple[PluginRecord, list[tuple[str, Spec]]]:
-    """Load one entry point; never raises for what a plugin does wrong."""
-    record = PluginRecord(
-        name=point.name,
-        distribution=point.dist.name if point.dist else "unknown",
-        version=point.dist.version if point.dist else "unknown",
-        module=point.value,
-        file=None,
-        status="disabled",
-        reason=f"named in {DISABLE}",
-    )
-    if {point.name, record.distribution} & disabled:
-        return record, []
-    try:
-        module = point.load()
-        specs = _collect(module)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # noqa: BLE001  a plugin may even call sys.exit while it is imported
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        return _with(record, status="failed", reason=reason, details=traceback.format_exc()), []
-    provides = tuple(f"{kind.removesuffix('s')} {spec.name}" for kind, spec in specs)
-    file = getattr(module, "__file__", None)
-    return _with(record, status="ok", reason="", file=file, provides=provides), specs
-
-
-def _collect(module: ModuleType) -> list[tuple[str, Spec]]:
-    """Call the hooks of one plugin and check what they return."""
-    # A manager of its own for each plugin: its unknown hooks and arguments are reported as its own.
-    manager = pluggy.PluginManager(GROUP)
-    manager.add_hookspecs(hookspecs)
-    manager.register(module)
-    manager.check_pending()
-    specs: list[tuple[str, Spec]] = []
-    for kind, expected in KINDS.items():
-        hook: Callable[[], list[Any]] = getattr(manager.hook, f"unlearnbench_{kind}")
-        for result in hook():
-            if not isinstance(result, list):
-                raise TypeError(f"unlearnbench_{kind} must return a list, not {type(result).__name__}")
-            for spec in result:
-                if not isinstance(spec, expected):
-                    raise TypeError(f"unlearnbench_{kind} must list {expected.__name__}, not {type(spec).__name__}")
-                if not NAME.match(spec.name):
-                    raise ValueError(f"'{spec.name}' is no name: use lower-case letters, digits, '.', '_' and '-'")
-                if any(k == kind and s.name == spec.name for k, s in specs):
-                    raise ValueError(f"lists the {kind.removesuffix('s')} '{spec.name}' twice")
-                specs.append((kind, spec))
-    return specs
-
-
-def _with(record: PluginRecord, **changes: Any) -> PluginRecord:
-    return PluginRecord(**{**record.__dict__, **changes})
-
-
 def _import(target: str, entry: Entry[Any]) -> Any:
     module, colon, name = target.partition(":")
+    where = f"{entry.plugin.distribution} {entry.plugin.version} ({entry.plugin.file})"
+    if not colon:
+        raise BrokenPlugin(
+            f"'{entry.spec.name}' of {where} cannot be imported: '{target}' names no class",
+            f"let {entry.plugin.module} write it as 'package.module:name'",
+        )
     try:
-        if not colon:
-            raise ImportError(f"target '{target}' is not of the form 'package.module:name'")
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise PrerequisiteError(
-            f"'{entry.spec.name}' of {entry.plugin.distribution} cannot be imported: {error}",
-            f"reinstall it: pip install {entry.plugin.distribution}",
+    except Exception as error:  # whatever a module raises while it is imported
+        raise BrokenPlugin(
+            f"'{entry.spec.name}' of {where} cannot be imported: {one_line(f'{type(error).__name__}: {error}')}",
+            f"if a package is missing, install it; else its author corrects {module} or the target '{target}'",
         ) from error
 
 

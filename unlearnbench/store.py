@@ -138,12 +138,13 @@ class Store:
             finally:
                 shutil.rmtree(tmp, ignore_errors=True)
 
-    def record_failure(self, stage: Stage, key: str, reason: str, details: str) -> None:
-        """Keep why a task failed; it is tried again at the next run."""
+    def record_failure(self, stage: Stage, key: str, reason: str, details: str) -> Path:
+        """Keep why a task failed, and return the file; the task is tried again at the next run."""
         with _writable(self.root):
             path = self._failure(stage, key)
             path.parent.mkdir(parents=True, exist_ok=True)
             replace_text(path, json.dumps({"stage": stage, "key": key, "reason": reason, "details": details}, indent=1))
+        return path
 
     def _failure(self, stage: Stage, key: str) -> Path:
         return self.base / "failures" / stage / f"{key.partition(':')[2]}.json"

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from unlearnbench.discovery import one_line
 from unlearnbench.errors import ExitCode, UserError
-from unlearnbench.plugins import KINDS, Entry, Plugins, load_plugins, unknown
+from unlearnbench.plugins import KINDS, Entry, PluginRecord, Plugins, load_plugins, unknown
 
 if TYPE_CHECKING:
-    from unlearnbench.api import ConceptDataset, Params
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from unlearnbench.api import ConceptDataset, DatasetSpec, Params
 
 
 def _echo_json(value: Any) -> None:
@@ -43,11 +46,11 @@ def list_command(kind: str, dataset: str | None, as_json: bool) -> None:
     """List what is installed."""
     plugins = load_plugins()
     if kind == "concepts":
-        names = [dataset] if dataset else [e.spec.name for e in plugins.datasets]
+        sources = [plugins.datasets.get(dataset)] if dataset else list(plugins.datasets)
         rows = [
             {"name": c.id, "dataset": name, "kind": c.kind, "summary": f"{c.display} -> {c.target.display}"}
-            for name in names
-            for c in plugins.datasets.get(name).load()().concepts.values()
+            for name, read in _read(sources, alone=dataset is not None)
+            for c in read.concepts.values()
         ]
         columns = ("name", "kind", "summary")
     else:
@@ -56,9 +59,35 @@ def list_command(kind: str, dataset: str | None, as_json: bool) -> None:
     if as_json:
         _echo_json(rows)
     elif rows:
-        _table([tuple(str(row[c]) for c in columns) for row in rows])
+        _table([(*(str(row[c]) for c in columns[:2]), _with_file(row, columns[2])) for row in rows])
     else:
         click.echo(f"no {kind} are installed", err=True)
+    for record in plugins.failed():
+        place = record.file or record.module
+        click.echo(f"{record.distribution} {record.version} ({place}): {record.reason}", err=True)
+    if plugins.failed():
+        click.echo("Type `unlearnbench plugins --failed` for what can be done.", err=True)
+
+
+def _with_file(row: Mapping[str, Any], column: str) -> str:
+    return f"{row[column]}\n{row['file']}" if row.get("file") else str(row[column])
+
+
+def _read(sources: Sequence[Entry[DatasetSpec]], *, alone: bool = False) -> Iterator[tuple[str, ConceptDataset]]:
+    """Read data sets; one that cannot be read is told of on stderr, unless it is the only one asked for."""
+    for source in sources:
+        try:
+            dataset: ConceptDataset = source.load()()
+            _ = dataset.concepts
+        except Exception as error:  # a plugin may raise anything, and hides no other data set
+            if alone and isinstance(error, UserError):
+                raise
+            what = f"data set '{source.spec.name}' of {source.plugin.distribution} cannot be read: {error}"
+            if alone:
+                raise UserError(what, f"its author corrects {source.spec.target}; -v shows the traceback") from error
+            click.echo(one_line(what), err=True)
+            continue
+        yield source.spec.name, dataset
 
 
 def _summary(entry: Entry[Any]) -> dict[str, Any]:
@@ -116,15 +145,14 @@ def _facts(plugins: Plugins, name: str) -> dict[str, Any]:
 
             facts["suite"] = read_suite(entry.spec.path).model_dump(mode="json")
         if kind == "datasets":
-            dataset: ConceptDataset = entry.load()()
+            ((_, dataset),) = _read([entry], alone=True)
             facts["concepts"] = list(dataset.concepts)
         if kind == "models":
             facts["folder"] = str(entry.load()())
         return facts
-    for source in plugins.datasets:
-        concepts = source.load()().concepts
-        if wanted in concepts:
-            return {"name": wanted, "dataset": source.spec.name, **concepts[wanted].model_dump(mode="json")}
+    for source, read in _read(list(plugins.datasets)):
+        if wanted in read.concepts:
+            return {"name": wanted, "dataset": source, **read.concepts[wanted].model_dump(mode="json")}
     known = {e.spec.name for kind in KINDS for e in plugins.registry(kind)}
     raise unknown("name", name, known)
 
@@ -163,25 +191,20 @@ def _type(about: dict[str, Any]) -> str:
 @click.option("--failed", is_flag=True, help="Only those that could not be loaded; exit 1 if there are any.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plugins_command(failed: bool, as_json: bool) -> int:
-    """List the installed plugins and what each provides."""
+    """List the installed plugins: what each provides, or why it does not, and where it is."""
     plugins = load_plugins()
     broken = plugins.failed()
     shown = broken if failed else [*plugins.records, *(r for r in broken if r not in plugins.records)]
     if as_json:
         _echo_json([dataclasses.asdict(record) for record in shown])
     elif shown:
-        _table(
-            [
-                (
-                    r.name,
-                    f"{r.distribution} {r.version}",
-                    r.status,
-                    r.reason or ", ".join(r.provides),
-                    r.file or r.module,
-                )
-                for r in shown
-            ]
-        )
+        _table([(r.name, f"{r.distribution} {r.version}", r.status, _account(r)) for r in shown])
     else:
         click.echo("every plugin loads" if failed else "no plugins are installed", err=True)
     return ExitCode.FAILED if failed and broken else ExitCode.OK
+
+
+def _account(record: PluginRecord) -> str:
+    """Say in lines what a plugin provides, what is wrong, what can be done, and where it is."""
+    lines = (", ".join(record.provides), record.reason, record.hint, record.file or record.module)
+    return "\n".join(line for line in lines if line)
