@@ -17,6 +17,7 @@ from unlearnbench_emojiworld.train import (
     decoder,
     export,
     judge,
+    perceptual,
     refine,
     text,
     tokenizer,
@@ -38,7 +39,7 @@ TINY = {
     "data": {"renders": 48, "heldout": 8, "captions": 2, "size": 16},
     "tokenizer": {"entries": 700, "positions": 32},
     "vae": {**SCHEDULE, "channels": [16, 16, 32], "gradient_weight": 0.5, "kl_weight": 1e-3},
-    "decoder": {**SCHEDULE, "gradient_weight": 0.5},
+    "decoder": {**SCHEDULE, "gradient_weight": 0.5, "perceptual_weight": 0.1},
     "text": {**PAIR, "augmentation": "plain"},
     "judge": {**PAIR, "augmentation": "strong"},
     "refine": SCHEDULE,
@@ -111,6 +112,8 @@ def test_training_is_bit_reproducible_and_resumes_exactly(name, trained, prepare
     if name == "refine":
         (prepared / "judge").mkdir()
         (prepared / "judge" / CHECKPOINT).symlink_to(trained / "judge" / CHECKPOINT)
+    if name == "decoder":
+        (prepared / "text" / CHECKPOINT).symlink_to(trained / "text" / CHECKPOINT)
     stopped = Part.average
 
     def stop_after_three(part):
@@ -150,6 +153,23 @@ def test_training_the_decoder_leaves_the_latents_alone(trained):
     assert torch.equal(vae.encode(before, images)[0], vae.encode(after, images)[0])
     assert not torch.equal(before.decoder.conv_in.weight, after.decoder.conv_in.weight)
     assert before.config.scaling_factor == after.config.scaling_factor
+
+
+def test_the_distance_seen_by_the_conditioning_pair_is_zero_for_equal_pictures_and_has_a_gradient(trained):
+    config = TrainConfig.model_validate(TINY)
+    distance = perceptual.Perceptual.read(trained, config)
+    pictures = vae.to_tensor(np.load(trained / "data" / "train-images.npy")[:4])
+    assert distance(pictures, pictures).item() == pytest.approx(0.0, abs=1e-5)
+    other = pictures.flip(0).requires_grad_()
+    distance(other, pictures).backward()
+    assert other.grad.abs().sum() > 0
+    assert distance(pictures.flip(0), pictures) > 1e-3
+
+
+def test_the_perceptual_distance_asks_for_the_conditioning_pair(prepared):
+    with pytest.raises(UserError) as error:
+        perceptual.Perceptual.read(prepared, TrainConfig.model_validate(TINY))
+    assert "train.text" in error.value.hint
 
 
 def test_a_spent_time_budget_ends_the_schedule(prepared):

@@ -58,6 +58,7 @@ class DecoderSettings(Optimisation):
     """Further training of the decoder alone, on the latents that the noise predictor learns."""
 
     gradient_weight: float = Field(ge=0, description="weight of the L1 distance between image gradients")
+    perceptual_weight: float = Field(ge=0, description="weight of the distance seen by the conditioning pair; 0: none")
 
 
 class ContrastiveSettings(Optimisation):
@@ -76,6 +77,23 @@ class ContrastiveSettings(Optimisation):
     filler_share: float = Field(ge=0, le=1, description="share of captions with meaningless word pieces put in")
     short_share: float = Field(ge=0, le=1, description="share of captions that name the subject only or the style only")
     augmentation: Literal["plain", "strong"] = Field(description="changes made to pictures")
+
+
+class LlavaSettings(Optimisation):
+    """LLaVA judge: a vision tower, a projector and a language model."""
+
+    entries: int = Field(ge=300, description="size of the tokenizer's vocabulary, the 256 bytes included")
+    hidden: int = Field(ge=8, description="width of the language model")
+    intermediate: int = Field(ge=8, description="width of the language model's feed-forward layers")
+    layers: int = Field(ge=1, description="layers of the language model")
+    heads: int = Field(ge=1, description="attention heads of the language model")
+    vision_hidden: int = Field(ge=8, description="width of the vision tower")
+    vision_layers: int = Field(ge=1, description="layers of the vision tower")
+    vision_heads: int = Field(ge=1, description="attention heads of the vision tower")
+    patch: int = Field(ge=1, description="side of a patch in pixels")
+    questions: int = Field(ge=2, description="questions about each picture of a step")
+    classification_steps: int = Field(ge=0, description="first steps, in which nothing is asked yet")
+    classification_weight: float = Field(ge=0, description="weight of the loss of classification")
 
 
 class UnetSettings(Optimisation):
@@ -99,6 +117,7 @@ class TrainConfig(Settings):
     text: ContrastiveSettings = Field(description="conditioning text encoder")
     judge: ContrastiveSettings = Field(description="CLIP judge")
     refine: Optimisation = Field(description="CLIP judge with all classes as choices")
+    llava: LlavaSettings | None = Field(None, description="LLaVA judge; none = it is not trained")
     unet: UnetSettings = Field(description="noise predictor")
 
     @classmethod

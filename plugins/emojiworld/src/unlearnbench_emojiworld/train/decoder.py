@@ -1,7 +1,7 @@
 """Go on training the decoder alone, on cached latents; the latent space stays as it is.
 
-`python -m unlearnbench_emojiworld.train.decoder [--resume] --out DIR`, after `train.cache`. The encoder takes no
-part, so a step costs two thirds of one of `train.vae`.
+`python -m unlearnbench_emojiworld.train.decoder [--resume] --out DIR`, after `train.text` and `train.cache`. The
+encoder takes no part, so a step costs two thirds of one of `train.vae`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from unlearnbench_emojiworld.train.arguments import parse
 from unlearnbench_emojiworld.train.cache import Cache
 from unlearnbench_emojiworld.train.data import Drawn
 from unlearnbench_emojiworld.train.fit import Part, fit, start
+from unlearnbench_emojiworld.train.perceptual import Perceptual
 from unlearnbench_emojiworld.train.vae import gradient_distance, to_tensor
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def main() -> None:
     vae = AutoencoderKL.from_pretrained(arguments.out / "vae" / "model")
     trained = nn.ModuleDict({"post_quant_conv": vae.post_quant_conv, "decoder": vae.decoder})
     factor = vae.config.scaling_factor
+    perceptual = Perceptual.read(arguments.out, arguments.config) if settings.perceptual_weight else None
 
     def step(batch: Batch) -> tuple[Tensor, dict[str, float]]:
         chosen = np.sort(batch.numbers.integers(len(images), size=batch.size))
@@ -46,7 +48,11 @@ def main() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             decoded = vae.decoder(vae.post_quant_conv(latents)).float()
         absolute, edges = (decoded - target).abs().mean(), gradient_distance(decoded, target)
-        return absolute + settings.gradient_weight * edges, {"l1": absolute.item(), "edges": edges.item()}
+        total, told = absolute + settings.gradient_weight * edges, {"l1": absolute.item(), "edges": edges.item()}
+        if perceptual is not None:
+            seen = perceptual(decoded, target)
+            total, told["seen"] = total + settings.perceptual_weight * seen, seen.item()
+        return total, told
 
     fit(Part(FOLDER, trained, step, settings), arguments)
     vae.eval().save_pretrained(arguments.out / FOLDER / "model")
