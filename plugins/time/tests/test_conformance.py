@@ -1,0 +1,8 @@
+"""The method keeps its promises to the harness."""
+
+from unlearnbench.testing import parametrize_with_checks
+
+
+@parametrize_with_checks("time")
+def test_conformance(check):
+    check()
