@@ -75,10 +75,10 @@ def _set_up(subject: Subject) -> Evaluator[Any]:
 
 
 def ask(subject: Subject, samples: list[Sample], question: Question | None = None, again: int = 0) -> list[Score]:
-    """Ask a judge that is set up; its leaks are contained."""
+    """Ask a judge that is set up; what it leaves changed is put back, and the list of samples stays as it is."""
     judge = ready(subject, again=again)
     with contained():
-        return judge.score(samples, question or lone_question(subject))
+        return judge.score(list(samples), question or lone_question(subject))
 
 
 def lone_question(subject: Subject) -> Question:

@@ -157,7 +157,7 @@ def check_several_concepts(subject: Subject) -> None:
 
 
 def check_other_shapes(subject: Subject) -> None:
-    """Does it edit a model of other text length, width and version; are 77 and 768 written nowhere?"""
+    """Does it edit a model of other text length, width and version, for which 77 and 768 are wrong?"""
     seen = attempt(subject, shape="other")
     if seen.refusal is not None:
         demand(len(seen.refusal.split()) >= 3, f"the reason of `supports` is no sentence: {seen.refusal!r}")
@@ -223,6 +223,7 @@ def _list(items: Sequence[str]) -> str:
 # ---------------------------------------------------------------- which of them
 _MAKE = (check_target, check_parameters_have_defaults)
 _EDIT = (*_MAKE, check_edit)
+_SOUND = (*_EDIT, check_changes_something, check_values_are_finite)
 CHECKS = (
     *SPEC,
     Check(check_alien_model_is_refused, _MAKE),
@@ -240,6 +241,6 @@ CHECKS = (
     Check(check_torch_settings_are_left_alone, _EDIT),
     Check(check_process_is_left_alone, _EDIT),
     Check(check_writes_only_to_its_folder, _EDIT),
-    Check(check_several_concepts, (*_EDIT, check_same_seed_same_edit)),
-    Check(check_other_shapes, _EDIT),
+    Check(check_several_concepts, (*_SOUND, check_same_seed_same_edit)),
+    Check(check_other_shapes, _SOUND),
 )

@@ -31,7 +31,7 @@ sys.path[:0] = search
 for module, name, call in targets:
     found = importlib.import_module(module)
     if call:
-        list(getattr(found, name)().concepts)
+        list(getattr(getattr(found, name)(), "concepts", ()))
 print(json.dumps([name for name in heavy if name in sys.modules]))
 """
 
@@ -94,7 +94,7 @@ def check_target(subject: Subject) -> None:
 def check_source_is_named(subject: Subject) -> None:
     """Does the docstring of the class name its source: a paper with its year, an arXiv id, a DOI or a URL?"""
     target = subject.entry.load()
-    text = inspect.cleandoc(vars(target).get("__doc__") or "")
+    text = inspect.getdoc(target) or ""
     demand(text, f"{target.__name__} has no docstring: say what it does, and name the paper")
     demand(
         SOURCE.search(text), f"the docstring of {target.__name__} names no paper with its year, arXiv id, DOI or URL"

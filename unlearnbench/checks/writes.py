@@ -34,10 +34,15 @@ class _Listener:
             path, mode, flags = arguments
             writes = (flags or 0) & _WRITING if mode is None else any(letter in mode for letter in "wax+")
             if writes and isinstance(path, str | bytes | os.PathLike):
-                self.seen.append(os.fsdecode(path))
+                self._note(path)
         elif event in _CHANGES:
-            paths = (arguments[number] for number in _CHANGES[event])
-            self.seen += [os.fsdecode(p) for p in paths if isinstance(p, str | bytes | os.PathLike)]
+            for number in _CHANGES[event]:
+                if isinstance(arguments[number], str | bytes | os.PathLike):
+                    self._note(arguments[number])
+
+    def _note(self, path: str | bytes | os.PathLike[str]) -> None:
+        if self.seen is not None:
+            self.seen.append(os.path.abspath(os.fsdecode(path)))  # noqa: PTH100  links are not followed
 
 
 @cache
@@ -68,6 +73,6 @@ def watched(allowed: Path, around: Path) -> Iterator[list[str]]:
         appeared = [str(path) for path in sorted(around.rglob("*"))]
         os.chdir(before)
         for text in dict.fromkeys([*seen, *appeared]):
-            path = Path(os.path.abspath(around / text))  # noqa: PTH100  a link that leads outside is not followed
+            path = Path(text)
             if not path.is_relative_to(allowed) and "__pycache__" not in path.parts and path.parts[1:2] != ("dev",):
                 found.append(str(path))

@@ -49,7 +49,7 @@ def unlearnbench_datasets() -> list[DatasetSpec]:
             version="1",
             licence="Apache-2.0",
             warning="none",
-            digest="ub1:",
+            digest="ub1:7bba8e745771209a28a9051a619ec03273f3e668402b6167bf79a63f283844a1",
         )
     ]
 

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from unlearnbench.checks.leaks import Snapshot
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
 
-_SNAPSHOT = pytest.StashKey[Snapshot]()
+_SNAPSHOT = pytest.StashKey[Any]()
 _FAKES = "unlearnbench-fakes"
 
 
@@ -91,6 +89,8 @@ def _watched(item: pytest.Item) -> bool:
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
     """Look at the state before any fixture of the test is set up."""
     if _watched(item):
+        from unlearnbench.checks.leaks import Snapshot
+
         item.stash[_SNAPSHOT] = Snapshot()
     return (yield)
 

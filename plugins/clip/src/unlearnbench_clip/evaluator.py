@@ -6,7 +6,7 @@ import math
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
-from unlearnbench.api import Evaluator, Params, Score
+from unlearnbench.api import Evaluator, Params, Question, Score, Target
 from unlearnbench.errors import PrerequisiteError
 from unlearnbench.modelfiles import fingerprint_files, local_folder, resolve_folder, weight_files
 from unlearnbench.spec import ModelSpec
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from unlearnbench.api import EvaluatorContext, Question, Sample
+    from PIL import Image
+
+    from unlearnbench.api import EvaluatorContext, Sample
     from unlearnbench_clip.classifier import Classifier
 
 AUTO = "emoji-judge-clip"
@@ -98,3 +100,35 @@ class Clip(Evaluator[ClipParams]):
                     answer = max(zip(row, names, strict=True), key=lambda pair: pair[0])[1]
                     scores.append(Score(p_yes=p_yes, label=p_yes >= self.params.threshold, answer=answer))
         return scores
+
+    def examples(self) -> list[tuple[Question, Image.Image, Image.Image]]:
+        """Return two questions, each with a picture that shows the concept and one that does not.
+
+        EmojiWorld draws them; without it there are none.
+        """
+        try:
+            from unlearnbench_emojiworld.world import World, rng_for
+        except ImportError:
+            return []
+        from PIL import Image
+
+        world, words = World.load(), {"apple": "an apple", "dog": "a dog", "bird": "a bird", "tree": "a tree"}
+
+        def draw(name: str) -> Image.Image:
+            return Image.fromarray(world.render(name, "flat", "white", rng_for("heldout", 0)))
+
+        return [
+            (
+                Question(
+                    concept=shown,
+                    kind="object",
+                    display=words[shown],
+                    description=words[shown],
+                    target=Target(id=absent, display=words[absent]),
+                    classes=words,
+                ),
+                draw(shown),
+                draw(absent),
+            )
+            for shown, absent in (("apple", "dog"), ("dog", "apple"))
+        ]

@@ -13,6 +13,8 @@ def unlearnbench_datasets() -> list[DatasetSpec]:
             summary="20 concepts of an emoji world: objects, actions, scenes and art styles",
             version="1",
             licence="MIT, Apache-2.0, CC BY 4.0 (artwork; see NOTICE)",
+            warning="none",
+            digest="ub1:1d5e06c72908fb8249e33138a48c8508a50c3515bed987125ba70725d28a0544",
         )
     ]
 

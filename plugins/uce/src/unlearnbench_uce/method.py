@@ -60,7 +60,10 @@ def preserve_weight(params: UCEParams, prompts: int) -> float:
 
 
 class UCE(Method[UCEParams]):
-    """Map the keys and values of the erased concepts onto those of their targets."""
+    """Map the keys and values of the erased concepts onto those of their targets.
+
+    Source: Gandikota et al., Unified Concept Editing in Diffusion Models, WACV 2024 (arXiv:2308.14761).
+    """
 
     params_type = UCEParams
 
