@@ -17,7 +17,7 @@ LAYERS = [
     {"plan"},
     {"stages"},
     {"execute"},
-    {"session", "results", "stats", "assemble", "testing", "checks"},
+    {"session", "results", "stats", "assemble", "testing", "checks", "scaffold"},
     {"cells", "board", "publish"},
     {"render"},
     {"cli"},

@@ -290,8 +290,13 @@ class Evaluator(ABC, Generic[P]):
 class MethodSpec:
     """A method plugin.
 
-    `target` ("package.module:Class") is imported only when the method runs; `params` ("package.module:Class") names its
-    `Params` in a module that imports nothing heavy, so that `show` and the check of `-p` need no torch.
+    Attributes:
+        name: what `--method` takes: lower-case letters, digits, '.', '_' and '-'.
+        target: "package.module:Class" of the `Method`; imported only when the method runs.
+        params: "package.module:Class" of its `Params`, in a module that imports nothing heavy.
+        summary: one line for `list`, of at most 200 characters.
+        paper: where the method comes from.
+        edits: patterns of the tensors that it changes; `unlearnbench check` holds it to them.
     """
 
     name: str
@@ -304,7 +309,15 @@ class MethodSpec:
 
 @dataclass(frozen=True)
 class EvaluatorSpec:
-    """An evaluator plugin; `target` and `params` as in `MethodSpec`."""
+    """An evaluator plugin.
+
+    Attributes:
+        name: what `--evaluator` takes: lower-case letters, digits, '.', '_' and '-'.
+        target: "package.module:Class" of the `Evaluator`; imported while planning, for its fingerprint.
+        params: "package.module:Class" of its `Params`, in a module that imports nothing heavy.
+        summary: one line for `list`, of at most 200 characters.
+        paper: where the judge comes from; may be empty.
+    """
 
     name: str
     target: str
@@ -315,10 +328,16 @@ class EvaluatorSpec:
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """A data set plugin: `target` is a callable without arguments that returns a `ConceptDataset`.
+    """A data set plugin.
 
-    `warning` says what may disturb in prompts or pictures, or 'none'; `digest` pins the content of `version`, and
-    `unlearnbench check` tells what it is.
+    Attributes:
+        name: what `dataset` of a suite takes: lower-case letters, digits, '.', '_' and '-'.
+        target: "package.module:name" of a callable without arguments that returns a `ConceptDataset`.
+        summary: one line for `list`, of at most 200 characters.
+        version: version of the data set, for people: the prompts themselves enter keys.
+        licence: of the data.
+        warning: what may disturb in prompts or pictures, or 'none'.
+        digest: digest of the content of this version; `unlearnbench check` tells what it is.
     """
 
     name: str
@@ -332,7 +351,14 @@ class DatasetSpec:
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model that a distribution ships: `target` is a callable without arguments that returns its folder."""
+    """A model that a distribution ships.
+
+    Attributes:
+        name: what `--model` takes: lower-case letters, digits, '.', '_' and '-'.
+        target: "package.module:name" of a callable without arguments that returns the folder.
+        summary: one line for `list`, of at most 200 characters.
+        licence: of the weights.
+    """
 
     name: str
     target: str
@@ -342,7 +368,13 @@ class ModelSource:
 
 @dataclass(frozen=True)
 class SuiteSource:
-    """A suite file (TOML) that a distribution ships."""
+    """A suite file (TOML) that a distribution ships.
+
+    Attributes:
+        name: what `run` takes; the `name` in the file should be the same.
+        path: the file; docs/reference/suite-file.md has its fields.
+        summary: one line for `list`, of at most 200 characters.
+    """
 
     name: str
     path: Path

@@ -18,6 +18,7 @@ COMMANDS = {
     "show": "unlearnbench.cli.catalogue",
     "plugins": "unlearnbench.cli.catalogue",
     "check": "unlearnbench.cli.check",
+    "new": "unlearnbench.cli.new",
     "store": "unlearnbench.cli.store",
     "env": "unlearnbench.cli.env",
 }
