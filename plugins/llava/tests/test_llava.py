@@ -16,6 +16,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from unlearnbench.api import Question, Sample, Target
+from unlearnbench.checks import checks_for, run_checks, subjects
 from unlearnbench.errors import PrerequisiteError, UserError
 from unlearnbench.model import quiet
 from unlearnbench_llava.answerer import Answerer, Reading
@@ -411,6 +412,14 @@ def test_a_question_has_one_place(question):
 def test_only_logits_of_a_form_have_an_opposite(params):
     with pytest.raises(ValidationError, match="opposite"):
         LlavaParams(opposite=True, **params)
+
+
+def test_the_evaluator_conforms(folder):
+    given = {"model": str(folder), "off_set_limit": 1.0}
+    with subjects("unlearnbench-llava/llava", given) as [subject]:
+        report = run_checks(checks_for("evaluator"), subject)
+    assert [result for result in report.results if result.status == "failed"] == []
+    assert sum(result.status == "passed" for result in report.results) > 10
 
 
 # ---------------------------------------------------------------- real shapes
