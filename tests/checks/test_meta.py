@@ -131,7 +131,11 @@ def test_a_judge_that_breaks_a_promise_fails_that_check_alone(evaluator, check, 
 DATA = [
     ("check_import_is_light", {"cls": "heavy_data:Heavy"}, "loads torch"),
     ("check_name", {"cls": "unlearnbench.testing.fakes:Letters", "name": "prompt-swap"}, "is a control"),
-    ("check_summary", {"cls": "unlearnbench.testing.fakes:Letters", "summary": "x" * 121}, "longer than a line"),
+    (
+        "check_summary",
+        {"cls": "unlearnbench.testing.fakes:Letters", "summary": "many words " * 20},
+        "longer than a line",
+    ),
     ("check_target", {"cls": "nothing"}, "must return a ConceptDataset"),
     ("check_ids_are_stable", {"cls": "Misfiled"}, "alpha under alfa"),
     ("check_ids_are_stable", {"cls": "Shuffled"}, "the order of the concepts"),

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from unlearnbench import testing
 from unlearnbench.checks import checks_for
 from unlearnbench.checks.spec import DATASET_SPEC, SPEC
+from unlearnbench.testing import pytest_plugin
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "checks.md"
 SECTIONS = {
@@ -41,3 +43,14 @@ def test_every_question_is_one_sentence():
             assert check.question.endswith("?"), check.name
             assert check.name.startswith("check_")
             assert len(check.name) <= 44
+
+
+def test_the_page_about_tests_lists_every_name_and_fixture():
+    text = (PAGE.parent / "testing.md").read_text(encoding="utf-8")
+    listed = [re.findall(r"`(\w+)`", line.split("|")[1]) for line in text.splitlines() if line.startswith("| `")]
+    fixtures = [
+        name for name, value in vars(pytest_plugin).items() if type(value).__name__ == "FixtureFunctionDefinition"
+    ]
+    assert sorted(name for cell in listed for name in cell) == sorted([*testing.__all__, *fixtures])
+    assert len(fixtures) == 4
+    assert all(getattr(testing, name) for name in testing.__all__)
