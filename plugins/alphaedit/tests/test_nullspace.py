@@ -99,3 +99,12 @@ def test_moments_add_up_in_double_precision_with_counts():
     repeated = np.repeat(K0.astype(np.float64), counts, axis=1)
     assert moment.columns == repeated.shape[1]
     np.testing.assert_allclose(moment.gram.numpy(), repeated @ repeated.T, rtol=1e-12, atol=1e-12)
+
+
+def test_quantiles_are_those_of_the_eigenvalues_in_multiples_of_their_mean():
+    K0 = keys(200)
+    values = np.linalg.svd(K0)[1] ** 2
+    found = space(K0).quantiles()
+    for level, value in found.items():
+        assert value == pytest.approx(np.quantile(values / values.mean(), float(level)), rel=1e-6, abs=1e-12)
+    assert list(found) == ["0", "0.01", "0.1", "0.25", "0.5", "0.75", "0.9", "0.99", "1"]

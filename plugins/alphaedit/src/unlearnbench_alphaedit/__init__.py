@@ -1,4 +1,4 @@
-"""Null-space editing of the CLIP text encoder (AlphaEdit) as an unlearnbench method."""
+"""Null-space editing (AlphaEdit) of text encoder or UNet as an unlearnbench method."""
 
 from unlearnbench.api import MethodSpec, hookimpl
 
@@ -14,6 +14,6 @@ def unlearnbench_methods() -> list[MethodSpec]:
             summary="null-space constrained edit of the text encoder's fc2 layers, guided by the UNet",
             paper="Choudhary and Agrawal, Editing Concepts in Diffusion Models, U&ME at ICCV 2025; "
             "Fang et al., AlphaEdit (arXiv:2410.02355)",
-            edits=("text_encoder.*.mlp.fc2.weight",),
+            edits=("text_encoder.*.mlp.fc2.weight", "unet.*.ff.net.2.weight"),
         )
     ]

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 # transformers before 5.6 puts 'text_model.' in front
 FC2 = re.compile(r"(?:^|\.)encoder\.layers\.(\d+)\.mlp\.fc2$")
 BATCH = 32
+Name = int | str  # a layer: its number in the text encoder, its module's name in the UNet
 
 
-def fc2_layers(text_encoder: torch.nn.Module) -> dict[int, torch.nn.Linear]:
+def fc2_layers(text_encoder: torch.nn.Module) -> dict[Name, torch.nn.Linear]:
     """Return the second MLP layer of every layer of the text encoder, by number from 0, ascending."""
     found = {
         int(match.group(1)): module
@@ -31,11 +32,11 @@ def fc2_layers(text_encoder: torch.nn.Module) -> dict[int, torch.nn.Linear]:
 
 
 @contextmanager
-def captured(layers: Mapping[int, torch.nn.Linear]) -> Iterator[dict[int, tuple[torch.Tensor, torch.Tensor]]]:
+def captured(layers: Mapping[Name, torch.nn.Linear]) -> Iterator[dict[Name, tuple[torch.Tensor, torch.Tensor]]]:
     """Record (input, output with bias) of each layer in the last forward pass inside the block."""
-    seen: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+    seen: dict[Name, tuple[torch.Tensor, torch.Tensor]] = {}
 
-    def keep(number: int) -> Callable[..., None]:
+    def keep(number: Name) -> Callable[..., None]:
         def hook(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
             seen[number] = (inputs[0].detach(), output.detach())
 
@@ -75,7 +76,7 @@ def states(model: Model, ids: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def moments(model: Model, layers: Mapping[int, torch.nn.Linear], prompts: Sequence[str]) -> dict[int, Moment]:
+def moments(model: Model, layers: Mapping[Name, torch.nn.Linear], prompts: Sequence[str]) -> dict[Name, Moment]:
     """Add up K0 K0ᵀ of every layer over all token positions of the retain prompts, with the current weights.
 
     Columns that causality makes equal (BOS, shared beginnings) are multiplied once and counted as often as they occur.

@@ -8,12 +8,29 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from unlearnbench.model import Model
 
 
-def predict(model: Model, latents: torch.Tensor, timesteps: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
-    """Return the UNet's prediction for [n, 4, s, s] latents, [n] or one timestep, and [n, positions, width] text."""
-    output: torch.Tensor = model.unet(latents, timesteps, encoder_hidden_states=embedding, return_dict=False)[0]
+def predict(
+    model: Model,
+    latents: torch.Tensor,
+    timesteps: torch.Tensor,
+    embedding: torch.Tensor,
+    weights: Mapping[str, torch.Tensor] | None = None,
+) -> torch.Tensor:
+    """Return the UNet's prediction for noisy latents.
+
+    Args:
+        model: its UNet is asked.
+        latents: x_t, [n, channels, s, s].
+        timesteps: [n], or one for all.
+        embedding: [n, positions, width] text embedding.
+        weights: UNet parameters, by name, that take the place of its own in this call.
+    """
+    text = {"encoder_hidden_states": embedding, "return_dict": False}
+    output: torch.Tensor = torch.func.functional_call(model.unet, dict(weights or {}), (latents, timesteps), text)[0]
     return output
 
 
@@ -26,6 +43,7 @@ def sample_latents(
     steps: int,
     guidance: float,
     generator: torch.Generator,
+    weights: Mapping[str, torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """Run a short LMS trajectory and return its latents; no image is decoded.
 
@@ -36,6 +54,7 @@ def sample_latents(
         steps: denoising steps.
         guidance: guidance scale.
         generator: CPU generator of the initial noise.
+        weights: as in `predict`.
 
     Returns:
         [n, channels, s, s] latents.
@@ -49,7 +68,7 @@ def sample_latents(
     text = torch.cat([unconditional.expand_as(embedding), embedding])
     for timestep in scheduler.timesteps:
         scaled = scheduler.scale_model_input(torch.cat([latents, latents]), timestep).to(model.dtype)
-        empty, conditioned = predict(model, scaled, timestep, text).chunk(2)
+        empty, conditioned = predict(model, scaled, timestep, text, weights).chunk(2)
         guided = empty + guidance * (conditioned - empty)
         latents = scheduler.step(guided, timestep, latents, return_dict=False)[0].to(model.dtype)
     return latents

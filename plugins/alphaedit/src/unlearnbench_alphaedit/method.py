@@ -1,4 +1,4 @@
-"""AlphaEdit on the text encoder: new values for edit prompts, in directions that retain prompts do not use."""
+"""AlphaEdit: new values for edit prompts, in directions that retain prompts do not use."""
 
 from __future__ import annotations
 
@@ -8,22 +8,30 @@ import torch
 
 from unlearnbench.api import Method
 from unlearnbench.errors import UserError
-from unlearnbench_alphaedit.encoder import captured, fc2_layers, moments, states, without_bias
+from unlearnbench_alphaedit.encoder import fc2_layers, moments
 from unlearnbench_alphaedit.nullspace import NullSpace, null_space
 from unlearnbench_alphaedit.params import AlphaEditParams
+from unlearnbench_alphaedit.places import InTextEncoder, InUNet, prepare
 from unlearnbench_alphaedit.prompts import edit_pairs, retained
 from unlearnbench_alphaedit.refine import frozen
-from unlearnbench_alphaedit.session import Constraint, Material, Session, Trace
+from unlearnbench_alphaedit.session import Constraint, Session, Trace
+from unlearnbench_alphaedit.unet import ffn_layers, ffn_moments
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from unlearnbench.api import EditContext, ModelInfo, Request
     from unlearnbench.model import Model
+    from unlearnbench_alphaedit.encoder import Name
+    from unlearnbench_alphaedit.nullspace import Moment
+    from unlearnbench_alphaedit.places import Place
 
 
 class AlphaEdit(Method[AlphaEditParams]):
-    """Edit fc2 weights of the text encoder by Δ = R K1ᵀ P (K1 K1ᵀ P + λ I)⁻¹, V1 found through the UNet."""
+    """Edit fc2 weights by Δ = R K1ᵀ P (K1 K1ᵀ P + λ I)⁻¹, V1 found through the UNet.
+
+    Choudhary and Agrawal, Editing Concepts in Diffusion Models (2025), after AlphaEdit (arXiv:2410.02355).
+    """
 
     params_type = AlphaEditParams
 
@@ -38,28 +46,30 @@ class AlphaEdit(Method[AlphaEditParams]):
 
     @torch.no_grad()
     def edit(self, model: Model, request: Request, ctx: EditContext) -> None:
-        """Change the fc2 weights of the chosen layers, and nothing else.
+        """Change the weights of the chosen layers, and nothing else.
 
         Several concepts are edited one after the other; all prompts are encoded before the first edit.
 
         Raises:
-            UserError: the text encoder has no layer to edit.
+            UserError: there is no layer to edit.
         """
         params = self.params
-        every = fc2_layers(model.text_encoder)
-        chosen = [number for number in every if number > 0] if params.layers is None else params.layers
-        layers = {number: every[number] for number in sorted(chosen) if number in every}
-        if not layers:
-            raise UserError("The text encoder has no such fc2 layer to edit.", "Name its layers: -p layers=[0]")
+        layers = choose(model, params)
+        before = {name: layer.weight.clone() for name, layer in layers.items()}
         pairs = {concept.id: edit_pairs(concept, params.pairs) for concept in request.forget}
         retain = retained(request.retain, [prompt for rows in pairs.values() for prompt, _ in rows])
 
         with frozen(model.text_encoder, model.unet):
-            material = {concept: prepare(model, layers, rows) for concept, rows in pairs.items()}
-            constraints = constrain(model, layers, retain, params)
-            before = {number: layer.weight.clone() for number, layer in layers.items()}
+            place: Place
+            if params.matrices == "text":
+                place, kept = InTextEncoder(model), layers
+                constraints = constrain(moments(model, layers, retain), params)
+            else:
+                place, kept = InUNet(model, layers, {f"{name}.weight": W for name, W in before.items()}), {}
+                constraints = constrain(ffn_moments(model, layers, retain, params, ctx), params)
+            material = {concept: prepare(model, kept, rows) for concept, rows in pairs.items()}
             several = params.protect_earlier and len(pairs) > 1
-            session = Session(params, model, layers, constraints, ctx, remember_keys=several)
+            session = Session(params, model, place, layers, constraints, ctx, remember_keys=several)
             traces: dict[str, Trace] = {}
             for concept in pairs:
                 traces[concept] = session.erase(concept, material[concept])
@@ -74,6 +84,7 @@ class AlphaEdit(Method[AlphaEditParams]):
             null_dim={number: space.dim for number, space in spaces.items()},
             null_leakage={number: space.leakage for number, space in spaces.items()},
             null_spectrum={number: space.spectrum() for number, space in spaces.items()},
+            eigenvalue_quantiles={number: space.quantiles() for number, space in spaces.items()},
             losses={concept: trace.losses for concept, trace in traces.items()},
             aligned={concept: trace.aligned for concept, trace in traces.items()},
             residual={concept: trace.residual for concept, trace in traces.items()},
@@ -84,28 +95,29 @@ class AlphaEdit(Method[AlphaEditParams]):
         )
 
 
-def prepare(model: Model, layers: Mapping[int, torch.nn.Linear], pairs: Sequence[tuple[str, str]]) -> Material:
-    """Encode the pairs of one concept with the current encoder."""
-    edit = model.encode([prompt for prompt, _ in pairs])
-    with captured(layers) as seen:
-        target = states(model, model.tokenize([target for _, target in pairs])[0])
-    return Material(
-        ids=edit.ids,
-        edit=edit.states,
-        target=target,
-        values={number: without_bias(layers[number], output) for number, (_, output) in seen.items()},
-        unconditional=model.encode([""]).states,
-    )
+def choose(model: Model, params: AlphaEditParams) -> dict[Name, torch.nn.Linear]:
+    """Return the layers to edit, in the order in which the model runs them.
+
+    Raises:
+        UserError: there is none.
+    """
+    if params.matrices == "ffn":
+        if not (found := ffn_layers(model.unet)):
+            raise UserError("The UNet has no feed-forward layer to edit.", "Edit the text encoder: -p matrices=text")
+        return found
+    every, chosen = fc2_layers(model.text_encoder), params.layers
+    layers = {n: layer for n, layer in every.items() if (n != 0 if chosen is None else n in chosen)}
+    if not layers:
+        raise UserError("The text encoder has no such fc2 layer to edit.", "Name its layers: -p layers=[0]")
+    return layers
 
 
-def constrain(
-    model: Model, layers: Mapping[int, torch.nn.Linear], retain: Sequence[str], params: AlphaEditParams
-) -> dict[int, Constraint]:
-    """Find the null space of every layer, or K0 K0ᵀ for unprojected updates, with the current encoder."""
+def constrain(found: Mapping[Name, Moment], params: AlphaEditParams) -> dict[Name, Constraint]:
+    """Return what holds each layer: the null space of K0, or K0 K0ᵀ itself for unprojected updates."""
     if not params.projection:
-        return {number: Constraint(moment.gram) for number, moment in moments(model, layers, retain).items()}
+        return {name: Constraint(moment.gram) for name, moment in found.items()}
     return {
-        number: Constraint(
+        name: Constraint(
             null_space(
                 moment.gram,
                 moment.columns,
@@ -115,5 +127,5 @@ def constrain(
                 max_dim=params.max_dim,
             )
         )
-        for number, moment in moments(model, layers, retain).items()
+        for name, moment in found.items()
     }

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from unlearnbench_alphaedit.params import Rule
 
 LEVELS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+QUANTILES = (0.0, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
 
 
 class Moment:
@@ -63,6 +64,15 @@ class NullSpace:
         """Return how many eigenvalues lie under each of a few multiples of their mean."""
         mean = self.eigenvalues.mean()
         return {f"{level:g}": int((self.eigenvalues < level * mean).sum()) for level in LEVELS}
+
+    def quantiles(self) -> dict[str, float]:
+        """Return quantiles of the eigenvalues in multiples of their mean; NaN without retain inputs.
+
+        Rounding leaves null eigenvalues of either sign: they count as 0.
+        """
+        values = self.eigenvalues.clamp(min=0.0)
+        found = torch.quantile(values / values.mean(), values.new_tensor(QUANTILES))
+        return {f"{level:g}": float(value) for level, value in zip(QUANTILES, found, strict=True)}
 
 
 def null_space(

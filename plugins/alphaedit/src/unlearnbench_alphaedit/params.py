@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from unlearnbench.api import Params
 
+Matrices = Literal["text", "ffn"]
 Rule = Literal["relative_mean", "absolute_moment", "rank"]
 Values = Literal["unet", "naive"]
 Pairs = Literal["prompts", "names"]
@@ -15,9 +16,12 @@ Latents = Literal["fresh", "reused"]
 
 
 class AlphaEditParams(Params):
-    """Parameters of AlphaEdit on the text encoder, guided by the UNet."""
+    """Parameters of AlphaEdit, guided by the UNet."""
 
-    layers: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+    matrices: Matrices = Field(
+        "text", description="what is edited: fc2 of the text encoder, or of the UNet's feed-forward layers ('ffn')"
+    )
+    layers: tuple[Annotated[int, Field(ge=0, le=999)], ...] | None = Field(
         None, description="text encoder layers whose fc2 is edited, from 0; none = all but the first"
     )
     pairs: Pairs = Field("prompts", description="edit with the edit-target prompt pairs, or the bare 'names'")
@@ -31,8 +35,10 @@ class AlphaEditParams(Params):
         "('absolute_moment'), or the min_dim smallest ('rank')",
     )
     null_tol: float = Field(1 / 90000, gt=0.0, le=1e6, description="tolerance of the rule")
-    min_dim: int = Field(100, ge=1, description="dimensions of the null space at least, whatever their eigenvalues")
-    max_dim: int | None = Field(None, ge=1, description="dimensions of the null space at most")
+    min_dim: int = Field(
+        100, ge=1, le=100_000, description="dimensions of the null space at least, whatever their eigenvalues"
+    )
+    max_dim: int | None = Field(None, ge=1, le=100_000, description="dimensions of the null space at most")
     protect_earlier: bool = Field(
         True, description="with several concepts: count the keys of those edited before (C_prev); needs projection"
     )
@@ -45,6 +51,9 @@ class AlphaEditParams(Params):
         "fresh", description="latents of the edit prompts: new ones for every edit, or one of each pair for all edits"
     )
     latent_steps: int = Field(10, ge=1, le=1000, description="LMS steps that make the latents of the edit prompts")
+    retain_latents: int = Field(
+        64, ge=1, le=100_000, description="matrices = 'ffn': retain prompts at most whose latents K0 is collected from"
+    )
     guidance: float = Field(7.5, ge=0.0, le=50.0, description="guidance scale of the latents")
 
     @model_validator(mode="after")
@@ -55,4 +64,6 @@ class AlphaEditParams(Params):
             raise ValueError("max_dim is below min_dim")
         if self.layers is not None and (not self.layers or len(set(self.layers)) != len(self.layers)):
             raise ValueError("layers needs at least one layer, each once")
+        if self.layers is not None and self.matrices != "text":
+            raise ValueError("layers numbers those of the text encoder: it needs matrices = 'text'")
         return self
