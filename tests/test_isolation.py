@@ -263,6 +263,7 @@ def test_methods_that_break_leave_the_others_and_the_output_alone(install, fake,
     install("acme-bad", METHODS)
     (tmp_path / "site" / "acme_methods.py").write_text(METHODS_CODE)
     words = [w for name in ("shift", "raising", "absent", "loud", "leaving") for w in ("-m", name)]
+    words += ["-p", "loud.amount=0.5"]  # what the suite presets for shift
     code, out, err = call("run", "letters-quick", "-c", "alpha", *words, "--device", "cpu", "-f", "csv")
     assert code == 1
     assert len(out) + len(err) < 50_000
