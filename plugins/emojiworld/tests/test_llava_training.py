@@ -323,7 +323,8 @@ def test_the_folder_is_judged_with_by_the_evaluator(trained, world):
 
     student, _, questions = llava.prepare(LlavaSettings(**TINY), SIZE)
     student.load_state_dict(state(trained)["module"])
-    student.half().float().requires_grad_(False)  # the folder holds half precision
+    for parameter in student.requires_grad_(False).parameters():
+        parameter.data = parameter.data.half().float()  # the folder holds half precision
     row = questions.about[0].texts.index(concept.description)
     tails, lengths = questions.coded(np.full((len(images), 1), row), 0)
     features = student.eval().features(llava.to_tensor(images))

@@ -43,6 +43,8 @@ def build(settings: LlavaSettings, tokenizer: Any, size: int) -> LlavaForConditi
         num_key_value_heads=settings.heads,
         max_position_embeddings=512,
         tie_word_embeddings=True,
+        # The default suits wide models: from it, so narrow a one takes many more steps to compare words with a picture.
+        initializer_range=settings.hidden**-0.5,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
