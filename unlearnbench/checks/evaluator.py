@@ -119,8 +119,9 @@ def check_same_images_same_scores(subject: Subject) -> None:
 
 def check_batch_size_does_not_matter(subject: Subject) -> None:
     """Do images get the same scores alone, in threes and all at once?"""
-    samples, whole = pictures(), sorted(_numbers(subject))
+    whole = sorted(_numbers(subject))
     for size in (1, 3):
+        samples = pictures()
         parts = [samples[start : start + size] for start in range(0, len(samples), size)]
         numbers = sorted(score.p_yes for part in parts for score in ask(subject, part))
         worst = max(_distance(a, b) for a, b in zip(whole, numbers, strict=True))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from unlearnbench.checks.leaks import Group
-    from unlearnbench.checks.observation import Look, Observation
+    from unlearnbench.checks.observation import Look, Observation, Shape
     from unlearnbench.checks.subject import Subject
 
 
@@ -78,41 +78,41 @@ def check_modules_are_put_back(subject: Subject) -> None:
 
 def check_same_seed_same_edit(subject: Subject) -> None:
     """Does a second edit with the same seed give the same bits?"""
-    other = _unlike(observe(subject), observe(subject, again=1))
+    other = _unlike(*_twice(subject))
     demand(not other, f"two edits with seed 0 differ in {_list(other)}: draw every number from ctx.generator(...)")
 
 
 def check_other_seed_other_edit(subject: Subject) -> None:
     """Does a method that asks for randomness give another edit with another seed?"""
-    first = observe(subject)
+    first, _ = _twice(subject)
     if not first.random:
         raise Skipped("it asks for no seed and no generator")
     if not first.changed:
         raise Skipped("it changes no tensor")
     demand(
-        _unlike(first, observe(subject, seed=1)),
+        _unlike(first, observe(subject, shape=_shape(subject), seed=1)),
         "seeds 0 and 1 give the same bits, though it asks for randomness: use what ctx.generator(...) returns",
     )
 
 
 def check_random_state_is_left_alone(subject: Subject) -> None:
     """Is the global random state of python, numpy and torch untouched?"""
-    _no_leak(observe(subject, again=1), "random", "draw from ctx.generator(...)")
+    _no_leak(_twice(subject)[1], "random", "draw from ctx.generator(...)")
 
 
 def check_torch_settings_are_left_alone(subject: Subject) -> None:
     """Are grad mode, default dtype and device, threads and precision of torch untouched?"""
-    _no_leak(observe(subject, again=1), "torch", "set it in a `with` block, or put it back in `finally`")
+    _no_leak(_twice(subject)[1], "torch", "set it in a `with` block, or put it back in `finally`")
 
 
 def check_process_is_left_alone(subject: Subject) -> None:
     """Are environment variables, working directory and loggers untouched?"""
-    _no_leak(observe(subject, again=1), "process", "put it back in `finally`; log with ctx.log")
+    _no_leak(_twice(subject)[1], "process", "put it back in `finally`; log with ctx.log")
 
 
 def check_writes_only_to_its_folder(subject: Subject) -> None:
     """Is nothing written outside `ctx.tmp`?"""
-    written = [*observe(subject).written, *observe(subject, again=1).written]
+    written = [path for seen in (observe(subject), *_twice(subject)) for path in seen.written]
     demand(not written, f"it writes {_list(list(dict.fromkeys(written)))}: scratch files belong in ctx.tmp")
 
 
@@ -142,14 +142,15 @@ def check_alien_model_is_refused(subject: Subject) -> None:
 
 def check_several_concepts(subject: Subject) -> None:
     """Does it forget two concepts at once, both of them, or give a reason why not?"""
-    seen = attempt(subject, request=TWO)
+    shape = _shape(subject)
+    seen = attempt(subject, shape=shape, request=TWO)
     if seen.refusal is not None:
         demand(len(seen.refusal.split()) >= 3, f"the reason of `supports` is no sentence: {seen.refusal!r}")
         return
     _finish(seen)
     bad = [name for name, value in seen.changed.items() if not bool(value.isfinite().all())]
     demand(not bad, f"NaN or infinity in {_list(bad)}")
-    first = observe(subject)
+    first = observe(subject, shape=shape)
     demand(
         _unlike(first, seen) or first.sampling != seen.sampling,
         "forgetting cat and beach gives the same edit as forgetting cat: let `supports` refuse several concepts",
@@ -169,6 +170,18 @@ def check_other_shapes(subject: Subject) -> None:
 
 
 # ---------------------------------------------------------------- how they look
+def _shape(subject: Subject) -> Shape:
+    """Return the model on which edits are repeated: the one with the shorter text, unless the method fails there."""
+    seen = attempt(subject, shape="other")
+    return "main" if seen.refusal is not None or seen.error is not None else "other"
+
+
+def _twice(subject: Subject) -> tuple[Observation, Observation]:
+    """Return two equal edits."""
+    shape = _shape(subject)
+    return observe(subject, shape=shape), observe(subject, shape=shape, again=1)
+
+
 def _finish(seen: Observation) -> None:
     """Fail unless the edit was made."""
     demand(seen.refusal is None, f"`supports` refuses it, so that no edit can be checked: {seen.refusal}")
