@@ -67,6 +67,8 @@ def score_table(
                                     "sample_key": "",
                                     "score_key": "",
                                     "edit_seconds": np.nan if control else 1.5 + i,
+                                    "peak_mem_mb": np.nan,
+                                    "weights_changed": np.nan if control else 1_050_000 * (1 + i),
                                     "status": "ok",
                                     "reason": "",
                                 }
@@ -95,7 +97,7 @@ def fail(scores: pd.DataFrame, rows: pd.Series[bool], reason: str, status: str =
     table.loc[rows, "reason"] = reason
     table.loc[rows, "p_yes"] = np.nan
     table.loc[rows, "label"] = pd.NA
-    table.loc[rows, "edit_seconds"] = np.nan
+    table.loc[rows, ["edit_seconds", "peak_mem_mb", "weights_changed"]] = np.nan
     return validate(table)
 
 

@@ -10,15 +10,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 CORE = ROOT / "unlearnbench"
 LAYERS = [
-    {"api", "errors", "identity"},
+    {"hookspecs", "api", "errors", "identity"},
     {"spec", "progress"},
-    {"hookspecs", "discovery", "plugins", "modelfiles"},
+    {"discovery", "plugins", "modelfiles"},
     {"suites", "store", "model", "edits", "sampling"},
     {"plan"},
     {"stages"},
     {"execute"},
-    {"session", "results", "stats", "assemble", "testing", "checks", "scaffold"},
-    {"cells", "board", "publish"},
+    {"session", "results", "stats", "resampling", "significance", "assemble", "testing", "checks", "scaffold"},
+    {"publish"},
+    {"cells", "columns", "comparison", "gallery", "measures", "merge", "notes", "published", "ranking", "board"},
     {"render"},
     {"cli"},
 ]

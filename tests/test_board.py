@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from tests.scoretables import fail, random_decide, score_table, unscore
+from unlearnbench import columns
 from unlearnbench.board import Board, Identified, make_board
-from unlearnbench.cells import COLUMNS
+from unlearnbench.columns import COLUMNS
 from unlearnbench.errors import UserError
 from unlearnbench.stats import harmonic_mean, t_interval, wilson_interval
 
@@ -52,8 +53,12 @@ def test_cells_hold_means_and_counts_of_the_table(board, scores):
     cell = row_of(board, "middle").cells["forget"]
     assert cell.value == pytest.approx(1 - own["label"].astype(float).mean())
     assert (cell.n_concepts, cell.n_images, cell.n_unscored, cell.n_failed) == (9, 72, 0, 0)
-    assert cell.interval == "bootstrap"
+    assert cell.interval == "wider"
+    low, high = t_interval(own.assign(label=1 - own["label"].astype(float)).groupby("forget")["label"].mean())
+    assert cell.lo <= low
+    assert cell.hi >= high
     assert cell.lo < cell.value < cell.hi
+    assert row_of(board, "middle").cells["retain"].interval == "bootstrap"
     row = row_of(board, "middle").cells
     assert row["harmonic_mean"].value == pytest.approx(float(harmonic_mean(row["forget"].value, row["retain"].value)))
     assert row["harmonic_mean"].n_images == row["forget"].n_images + row["retain"].n_images
@@ -65,17 +70,30 @@ def test_time_of_an_edit_is_a_median_with_its_range(board):
     cell = row_of(board, "good").cells["edit_seconds"]
     assert (cell.value, cell.lo, cell.hi, cell.interval, cell.n_concepts) == (5.5, 1.5, 9.5, "range", 9)
     control = row_of(board, "unedited").cells["edit_seconds"]
-    assert (control.value, control.note) == (None, "there is no edit")
+    assert (control.value, control.note) == (None, "a control has none")
+    weights = row_of(board, "good").cells["weights_changed"]
+    assert (weights.value, weights.lo, weights.hi) == (5 * 1_050_000, 1_050_000, 9 * 1_050_000)
+    memory = row_of(board, "good").cells["peak_mem_mb"]
+    assert (memory.value, memory.note) == (None, "it was not recorded")
 
 
 def test_a_method_changes_nothing_in_the_row_of_another(board, scores):
     alone = board_of(scores[scores["method"].isin(["middle", "unedited", "prompt-swap"])])
     assert row_of(alone, "middle").cells == row_of(board, "middle").cells
-    assert row_of(alone, "middle").normalised == row_of(board, "middle").normalised
+    matrices = {m.method: m for m in board.matrices}
+    assert all(m == matrices[m.method] for m in alone.matrices)
+    for one, other in zip(alone.slices, board.slices, strict=True):
+        assert one.cells["middle"] == other.cells["middle"]
 
 
 def test_the_same_table_gives_the_same_board(board, scores):
     assert board_of(scores.sample(frac=1.0, random_state=3)) == board
+
+
+def forgetting(n: int) -> pd.DataFrame:
+    """Return the scores with only the first concepts forgotten."""
+    scores = score_table(METHODS, CONCEPTS, random_decide(0, STILL, RETAIN))
+    return scores[scores["forget"].isin(CONCEPTS[:n])]
 
 
 def test_equal_methods_share_a_rank():
@@ -84,34 +102,111 @@ def test_equal_methods_share_a_rank():
     assert [(row.method, row.rank) for row in board_of(table).rows] == [("a", 1), ("b", 1), ("c", 1), ("worse", 4)]
 
 
-def test_methods_that_are_not_told_apart_share_a_letter(board, scores):
+def test_methods_that_are_not_told_apart_share_a_rank_and_a_letter(board, scores):
     assert row_of(board, "good").group != row_of(board, "bad").group
     twin = scores[scores["method"] == "good"].assign(method="twin", edit_key="")
     rows = {row.method: row for row in board_of(pd.concat([scores, twin])).rows}
     assert rows["good"].group == rows["twin"].group != ""
+    assert rows["good"].rank == rows["twin"].rank == 1
     few = scores[scores["forget"].isin(CONCEPTS[:5])]
     assert {row.group for row in board_of(few).rows} == {""}
+    assert any("telling methods apart takes at least 8" in note for note in board_of(few).notes)
+
+
+def test_every_pair_of_ranked_methods_is_compared_and_corrected_for_all(board):
+    assert [(d.first, d.second) for d in board.differences] == [("good", "middle"), ("good", "bad"), ("middle", "bad")]
+    first = board.differences[1]
+    assert first.value == pytest.approx(
+        row_of(board, "good").cells["harmonic_mean"].value - row_of(board, "bad").cells["harmonic_mean"].value
+    )
+    assert first.lo < first.value < first.hi
+    assert (first.wins, first.ties, first.losses) == (9, 0, 0)
+    assert first.p == pytest.approx(2 / 2**9)  # every sign the same
+    assert first.p_holm >= first.p
+    few = board_of(forgetting(5))
+    assert {d.p for d in few.differences} == {None}
+    assert {d.interval for d in few.differences} == {"wider"}
+    assert {d.interval for d in board_of(forgetting(1)).differences} == {"none"}
+
+
+def test_the_suite_chooses_what_ranks_and_the_column_says_which_way(scores, monkeypatch):
+    retain = board_of(scores, rank_by="retain")
+    values = [row.cells["retain"].value for row in retain.rows if not row.control]
+    assert values == sorted(values, reverse=True)
+    assert {d.column for d in retain.differences} == {"retain"}
+    slow = scores.assign(edit_seconds=scores["edit_seconds"] * scores["method"].map({"good": 3, "middle": 2, "bad": 1}))
+    assert [row.method for row in board_of(slow, rank_by="edit_seconds").rows][:3] == ["bad", "middle", "good"]
+    flipped = COLUMNS["retain"].model_copy(update={"direction": "lower"})
+    monkeypatch.setitem(columns.COLUMNS, "retain", flipped)
+    values = [row.cells["retain"].value for row in board_of(scores, rank_by="retain").rows if not row.control]
+    assert values == sorted(values)
 
 
 def test_values_relative_to_the_controls(board):
-    rows = {row.method: row for row in board.rows}
-    forget, retain = ({name: rows[name].cells[column].value for name in METHODS} for column in ("forget", "retain"))
+    rows = {row.method: row.cells for row in board.rows}
+    forget, retain = ({name: rows[name][column].value for name in METHODS} for column in ("forget", "retain"))
     span = forget["prompt-swap"] - forget["unedited"]
-    found = rows["middle"].normalised
+    found = rows["middle"]
     expected = (forget["middle"] - forget["unedited"]) / span
     ratio = retain["middle"] / retain["unedited"]
     assert found["forget_norm"].value == pytest.approx(expected)
     assert found["retain_ratio"].value == pytest.approx(ratio)
     assert found["harmonic_mean_norm"].value == pytest.approx(float(harmonic_mean(expected, min(1.0, ratio))))
     assert found["forget_norm"].lo < expected < found["forget_norm"].hi
-    assert rows["unedited"].normalised == {}
+    assert rows["unedited"]["forget_norm"].note == "a control has none"
+    few = row_of(board_of(forgetting(4)), "middle").cells["harmonic_mean_norm"]
+    assert few.interval == "wider"
+    assert few.lo < few.value < few.hi
 
 
 def test_no_relative_values_without_both_controls_or_without_a_span(scores):
-    assert row_of(board_of(scores[scores["method"] != "prompt-swap"]), "good").normalised == {}
+    alone = row_of(board_of(scores[scores["method"] != "prompt-swap"]), "good").cells["forget_norm"]
+    assert (alone.value, alone.note) == (None, "it needs complete rows of unedited and prompt-swap")
     table = score_table(METHODS[:3], CONCEPTS[:2], lambda m, e, c, p, s: True)
-    cell = row_of(board_of(table), "good").normalised["forget_norm"]
+    cell = row_of(board_of(table), "good").cells["forget_norm"]
     assert (cell.value, cell.note) == (None, "the controls do not span a range")
+
+
+def test_columns_that_the_suite_does_not_show_are_kept_where_they_hold_a_value(scores):
+    board = board_of(scores, columns=["forget", "retain"])
+    assert [column.name for column in board.columns] == ["forget", "retain"]
+    more = [column.name for column in board.more]
+    assert "forget_direct" in more
+    assert "peak_mem_mb" not in more
+    assert set(row_of(board, "good").cells) == {"forget", "retain", *more}
+
+
+def test_parts_of_the_board_are_boards_of_their_rows(board, scores):
+    direct = next(part for part in board.slices if part.name == "direct")
+    own = scores[scores["prompt_kind"] == "direct"]
+    assert direct.cells["good"]["forget"].value == row_of(board, "good").cells["forget_direct"].value
+    whole = row_of(board_of(own), "good").cells
+    assert direct.cells["good"]["harmonic_mean"] == whole["harmonic_mean"]
+    kinds = scores.assign(kind=scores["concept"].map(lambda c: "style" if c < "c4" else "scene"))
+    parts = {part.name: part for part in board_of(kinds).slices if part.by == "kind"}
+    assert parts["style"].forget == ("c0", "c1", "c2", "c3")
+    style = board_of(kinds[kinds["forget"] < "c4"])
+    assert parts["style"].cells["bad"]["retain"] == row_of(style, "bad").cells["retain"]
+
+
+def test_the_matrix_shows_what_an_edit_does_to_each_concept(board, scores):
+    own = scores[(scores["method"] == "bad") & (scores["forget"] == "c2")]
+    shows = own["label"].astype(float).groupby(own["concept"]).mean()
+    matrix = next(m for m in board.matrices if m.method == "bad")
+    assert matrix.shows[2] == pytest.approx(tuple(shows[c] for c in board.evaluate))
+    assert board.roles[1] == ("neighbour", "forget", "neighbour", *["retain"] * 6)
+
+
+def test_swapped_rows_a_lost_concept_and_a_doubled_image_are_noticed(board, scores):
+    names = {"good": "bad", "bad": "good"}
+    swapped = board_of(scores.assign(method=scores["method"].replace(names), edit_key=""))
+    assert [row.method for row in swapped.rows][:3] == ["bad", "middle", "good"]
+    assert row_of(swapped, "bad").cells == row_of(board, "good").cells
+    lost = board_of(scores[(scores["method"] != "good") | (scores["forget"] != "c4")])
+    assert row_of(lost, "good").rank is None
+    assert row_of(lost, "good").not_run == ("c4",)
+    with pytest.raises(ValueError, match="two rows for the same image"):
+        board_of(pd.concat([scores, scores.iloc[[5]]]))
 
 
 def test_failed_edits_stay_visible_and_cost_the_rank(scores):
@@ -137,8 +232,9 @@ def test_failed_edits_stay_visible_and_cost_the_rank(scores):
 def test_a_method_that_failed_throughout_has_no_value_but_a_reason(scores):
     row = row_of(board_of(fail(scores, scores["method"] == "bad", "needs a text encoder", "skipped")), "bad")
     assert (row.rank, row.count("skipped"), row.count("failed")) == (None, 9, 0)
-    for cell in row.cells.values():
-        assert (cell.value, cell.lo, cell.hi, cell.n_images, cell.note) == (None, None, None, 0, "needs a text encoder")
+    for name, cell in row.cells.items():
+        assert (cell.value, cell.lo, cell.hi, cell.n_images) == (None, None, None, 0), name
+        assert cell.note == "needs a text encoder"
     assert row.cells["retain"].n_failed == 576
 
 
@@ -183,7 +279,7 @@ def test_few_concepts_have_at_least_students_interval(scores):
     rates = [one.forget.value for one in board.by_concept if one.method == "middle"]
     cell = row_of(board, "middle").cells["forget"]
     low, high = t_interval(rates)
-    assert cell.interval == "small_sample"
+    assert cell.interval == "wider"
     assert cell.lo <= low
     assert cell.hi >= high
     assert "Student's" in board.notes[0]

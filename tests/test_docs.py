@@ -15,9 +15,10 @@ import click
 import pytest
 
 from unlearnbench import api, hookspecs
-from unlearnbench.board import Row
-from unlearnbench.cells import COLUMNS, Cell, Interval, Normalised
+from unlearnbench.board import Board
+from unlearnbench.cells import Cell, Interval
 from unlearnbench.cli import cli, main
+from unlearnbench.columns import COLUMNS
 from unlearnbench.errors import ExitCode
 from unlearnbench.execute import Reuse
 from unlearnbench.results import SCHEMA
@@ -123,7 +124,7 @@ def test_the_method_of_the_how_to_passes_its_test_and_reaches_the_board(install_
     out = call(
         "run", "letters-quick", "-m", "rank-one", "-c", "alpha", "-p", "strength=0.5", "--device", "cpu", "-f", "csv"
     )
-    (line,) = [line for line in out.splitlines() if line.startswith("rank-one[strength=0.5],forget")]
+    (line,) = [line for line in out.splitlines() if line.startswith("rank-one[strength=0.5],forget,")]
     assert ",6,0,0," in line  # three prompts and two seeds: all scored, none failed
 
 
@@ -266,9 +267,9 @@ def test_every_column_and_interval_of_the_board_is_on_the_page():
     intervals = [names(row[0])[0] for row in table(section(text, "Intervals"))]
     assert sorted(intervals) == sorted(Interval.__args__)
     formats = section(text, "Formats")
-    assert set(Normalised.__args__) <= set(names(formats))
     assert set(Cell.model_fields) <= set(names(formats))
-    assert "normalised" in Row.model_fields
+    fields = {alias if (alias := field.alias) else name for name, field in Board.model_fields.items()}
+    assert {names(row[0])[0] for row in table(section(text, "Fields of json"))} == fields
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import re
 from io import StringIO
 from pathlib import Path
 
+import jsonschema
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
@@ -13,7 +14,9 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from tests.scoretables import fail, random_decide, score_table, unscore
 from unlearnbench.board import Board, Identified, make_board
-from unlearnbench.render import render
+from unlearnbench.published import table
+from unlearnbench.render import latex, render
+from unlearnbench.render.json import json_schema
 from unlearnbench.render.markdown import escape
 from unlearnbench.render.rich import BoardView
 from unlearnbench.render.text import number, plain
@@ -73,10 +76,16 @@ def boards() -> dict[str, Board]:
 
 
 @pytest.mark.parametrize("name", ["complete", "incomplete", "one-concept"])
-@pytest.mark.parametrize("by", ["method", "concept"])
-@pytest.mark.parametrize("form", ["rich", "md", "csv"])
+@pytest.mark.parametrize("by", ["method", "concept", "prompt-kind"])
+@pytest.mark.parametrize("form", ["rich", "md", "csv", "latex"])
 def test_board_looks_as_it_did(boards, shown, name, by, form):
     assert rounded(render(boards[name], form, by=by)) == shown
+
+
+@pytest.mark.parametrize("form", ["rich", "md", "csv", "latex"])
+def test_published_tables_look_as_they_did(shown, form):
+    board = board_of(table_of(9), published=[table("seed-2025"), table("hub")])
+    assert rounded(render(board, form)) == shown
 
 
 def test_json_looks_as_it_did(boards, shown):
@@ -88,16 +97,28 @@ def test_json_holds_the_whole_board(boards):
         text = render(board, "json")
         assert Board.model_validate_json(text) == board
         data = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-        assert data["schema"] == "unlearnbench.board/1"
+        assert data["schema"] == "unlearnbench.board/2"
     esd = next(row for row in json.loads(render(boards["incomplete"], "json"))["rows"] if row["method"] == "esd")
     assert esd["cells"]["forget"]["value"] is None
     assert esd["cells"]["forget"]["n_failed"] == 72
 
 
+def test_json_is_what_its_schema_says(boards):
+    page = Path(__file__).parents[1] / "docs" / "reference" / "board.schema.json"
+    # To write it anew: python -c "from unlearnbench.render.json import json_schema; print(json_schema(), end='')"
+    assert page.read_text(encoding="utf-8") == json_schema()
+    validator = jsonschema.Draft202012Validator(json.loads(page.read_text(encoding="utf-8")))
+    for board in boards.values():
+        validator.validate(json.loads(render(board, "json")))
+    broken = json.loads(render(boards["complete"], "json"))
+    broken["rows"][0]["cells"]["forget"]["value"] = "high"
+    assert not validator.is_valid(broken)
+
+
 def test_csv_is_tidy(boards):
     board = boards["incomplete"]
     lines = list(csv.DictReader(StringIO(render(board, "csv"))))
-    assert len(lines) == len(board.rows) * len(board.columns)
+    assert len(lines) == len(board.rows) * len(board.columns + board.more)
     by_name = {(line["method"], line["column"]): line for line in lines}
     cell = next(row for row in board.rows if row.method == "alphaedit").cells["retain"]
     line = by_name["alphaedit", "retain"]
@@ -153,14 +174,14 @@ def test_failures_and_missing_values_are_seen(boards):
         assert "n/a" in text
 
 
-@pytest.mark.parametrize("form", ["rich", "md", "csv"])
-@pytest.mark.parametrize("by", ["method", "concept"])
+@pytest.mark.parametrize("form", ["rich", "md", "csv", "latex", "html"])
+@pytest.mark.parametrize("by", ["method", "concept", "kind", "prompt-kind"])
 def test_text_from_data_stays_text(form, by):
     scores = table_of(2).replace({"uce": HOSTILE})
     scores = fail(scores, (scores["method"] == HOSTILE) & (scores["forget"] == "apple"), HOSTILE)
     text = render(board_of(scores, title=HOSTILE), form, by=by)
     assert not [c for c in text if c in "\x1b\u202e"]
-    assert r"\x1b" in text.replace(r"\\", "\\")
+    assert r"\x1b" in text.replace(r"\\", "\\").replace(r"\textbackslash{}", "\\")
     if form == "rich":
         assert "[bold]" in "".join(text.split())
     if form == "md":
@@ -168,6 +189,16 @@ def test_text_from_data_stays_text(form, by):
         assert len({line.replace(r"\|", "").count("|") for line in table}) == 1
         assert "<b>" not in text.replace(r"\<", "")
         assert not [line for line in text.splitlines() if line.startswith("# ")]
+
+
+def test_latex_shows_special_characters():
+    assert latex.escape("a_b & 50 % of $x$ #1 {y} ~^\\") == (
+        r"a\_b \& 50 \% of \$x\$ \#1 \{y\} \textasciitilde{}\textasciicircum{}\textbackslash{}"
+    )
+    rows = [
+        line for line in render(board_of(table_of(2).replace({"uce": "a & b"})), "latex").splitlines() if " & " in line
+    ]
+    assert len({len(re.findall(r"(?<!\\)&", line)) for line in rows}) == 1
 
 
 def test_colours_are_left_to_the_console(boards):
@@ -195,6 +226,13 @@ def test_labels_break_at_their_separators():
         (0.84, "s", "0.8"),
         (9.96, "s", "10"),
         (1234.5, "s", "1,234"),
+        (-0.25, "1", "-.250"),
+        (1_050_624.0, "weights", "1.05M"),
+        (859_520_964.0, "weights", "860M"),
+        (12.0, "weights", "12"),
+        (13.203, "", "13.203"),
+        (98.5, "%", "98.5"),
+        (576.0, "n", "576"),
     ],
 )
 def test_numbers_are_short(value, unit, text):

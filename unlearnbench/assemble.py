@@ -7,10 +7,14 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from safetensors import safe_open
 
 from unlearnbench.plan import CONTROLS, Cell, Plan
+from unlearnbench.results import COSTS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from unlearnbench.execute import Outcome, Run
     from unlearnbench.store import Store
 
@@ -52,7 +56,7 @@ def _rows(plan: Plan, cell: Cell, run: Run, store: Store) -> list[dict[str, Any]
         "edit_key": cell.edit or "",
         "sample_key": cell.sample,
         "score_key": cell.score,
-        "edit_seconds": _seconds(cell, run, store),
+        **_costs(cell, run, store),
         "status": "ok" if cause is None else "skipped" if cause.status == "skipped" else "failed",
         "reason": "" if cause is None else cause.reason,
     }
@@ -84,8 +88,20 @@ def _cause(cell: Cell, run: Run) -> Outcome | None:
     return None
 
 
-def _seconds(cell: Cell, run: Run, store: Store) -> float:
+def _costs(cell: Cell, run: Run, store: Store) -> dict[str, float]:
+    """Return what the edit of a cell cost; NaN = there is none, or it was not measured."""
     if cell.edit is None or not run.outcomes[cell.edit].available:
-        return math.nan
-    report = json.loads((store.folder("edit", cell.edit) / "report.json").read_text(encoding="utf-8"))
-    return float(report["seconds"])
+        return dict.fromkeys(COSTS, math.nan)
+    folder = store.folder("edit", cell.edit)
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    return {
+        "edit_seconds": float(report["seconds"]),
+        "peak_mem_mb": float(report["peak_mem_mb"]),
+        "weights_changed": float(_weights(folder / "edit.safetensors")),
+    }
+
+
+def _weights(path: Path) -> int:
+    """Return how many weights the tensors of an edit file hold, without reading them."""
+    with safe_open(path, framework="numpy") as stream:
+        return sum(math.prod(stream.get_slice(name).get_shape()) for name in stream.keys())  # noqa: SIM118

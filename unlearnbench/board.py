@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from pydantic import ConfigDict, Field
 
-from unlearnbench import stats
-from unlearnbench.api import Frozen
-from unlearnbench.cells import COLUMNS, SMALL, Cell, ColumnInfo, Measures, Normalised
+from unlearnbench import ranking, stats
+from unlearnbench.api import ConceptKind, Frozen
+from unlearnbench.cells import Cell, all_cells, concept_cells
+from unlearnbench.columns import COLUMNS, ColumnInfo
+from unlearnbench.comparison import Difference
 from unlearnbench.errors import UserError
-from unlearnbench.plan import PROMPT_SWAP, UNEDITED
+from unlearnbench.measures import CONTROLS, Measures
+from unlearnbench.notes import board_notes
+from unlearnbench.published import PublishedTable
 from unlearnbench.results import validate
 from unlearnbench.spec import Column
 
@@ -20,8 +24,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-CONTROLS: Final = (PROMPT_SWAP, UNEDITED)  # from the ceiling to the floor
 Status = Literal["failed", "skipped"]
+Role = Literal["forget", "retain", "neighbour", "overlap", ""]
 
 
 class Identified(Frozen):
@@ -45,14 +49,11 @@ class Row(Frozen):
 
     method: str = Field(description="label of the row")
     plugin: str
-    family: str
+    family: str = Field(description="distribution of the method; control for a control")
     control: bool = Field(description="a control is no competitor: it shows the floor or the ceiling, without a rank")
-    rank: int | None = Field(description="by harmonic mean; equal values share a rank; none = a control or incomplete")
+    rank: int | None = Field(description="by the column that ranks; none = a control, or scores are missing")
     group: str = Field("", description="methods that share a letter are not told apart; '' = not compared")
     cells: dict[Column, Cell]
-    normalised: dict[Normalised, Cell] = Field(
-        default_factory=dict, description="values relative to both controls; for complete rows only"
-    )
     edits: int = Field(ge=0, description="edits of the method: forgotten concepts times method seeds")
     failures: tuple[Failure, ...] = ()
     not_run: tuple[str, ...] = Field((), description="forgotten concepts of the board that the method was not run on")
@@ -74,12 +75,30 @@ class ConceptRow(Frozen):
     reason: str = ""
 
 
+class Slice(Frozen):
+    """All methods on a part of the board: the forgotten concepts of one kind, or one kind of prompts."""
+
+    by: Literal["kind", "prompt-kind"]
+    name: str
+    forget: tuple[str, ...] = Field(description="forgotten concepts of the part")
+    cells: dict[str, dict[Column, Cell]] = Field(description="method -> forget, retain and harmonic mean")
+
+
+class Matrix(Frozen):
+    """What one method's edits do to every evaluated concept."""
+
+    method: str
+    shows: tuple[tuple[float | None, ...], ...] = Field(
+        description="[forget][evaluate] share of scored images of the evaluated concept that show it; none = no score"
+    )
+
+
 class Board(Frozen):
     """A leaderboard as data."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
 
-    version: Literal["unlearnbench.board/1"] = Field("unlearnbench.board/1", alias="schema")
+    version: Literal["unlearnbench.board/2"] = Field("unlearnbench.board/2", alias="schema")
     title: str
     suite: str
     protocol: str = Field(description="digest of all that the methods have in common")
@@ -89,10 +108,25 @@ class Board(Frozen):
     draws: int = Field(ge=1, description="bootstrap draws")
     forget: tuple[str, ...] = Field(description="forgotten concepts")
     evaluate: tuple[str, ...] = Field(description="concepts that images were made of")
-    columns: tuple[ColumnInfo, ...]
+    columns: tuple[ColumnInfo, ...] = Field(description="what the suite shows, in its order")
+    more: tuple[ColumnInfo, ...] = Field(description="further columns that hold a value")
+    rank_by: Column = Field(description="the column that ranks, in its own direction")
     rows: tuple[Row, ...] = Field(description="ranked methods, then methods without a rank, then controls")
     by_concept: tuple[ConceptRow, ...] = Field(description="in the order of the rows, then of the concepts")
+    slices: tuple[Slice, ...] = Field(description="by kind of the forgotten concept, then by kind of the prompt")
+    differences: tuple[Difference, ...] = Field(description="every pair of ranked methods in the column that ranks")
+    roles: tuple[tuple[Role, ...], ...] = Field(
+        description="[forget][evaluate] what a concept counts for; '' = nothing"
+    )
+    matrices: tuple[Matrix, ...] = Field(description="in the order of the rows")
+    provenance: dict[str, str] = Field(description="how the scores were made, in words")
+    published: tuple[PublishedTable, ...] = Field((), description="tables of papers; neither ranked nor comparable")
     notes: tuple[str, ...]
+
+    @property
+    def ranked_by(self) -> ColumnInfo:
+        """Return the column that ranks."""
+        return COLUMNS[self.rank_by]
 
 
 def make_board(
@@ -101,8 +135,11 @@ def make_board(
     title: str,
     columns: Sequence[Column],
     model: Identified,
+    rank_by: Column = "harmonic_mean",
     judge: str | None = None,
     notes: Sequence[str] = (),
+    provenance: Mapping[str, str] | None = None,
+    published: Sequence[PublishedTable] = (),
     draws: int = 2000,
     level: float = stats.LEVEL,
 ) -> Board:
@@ -111,10 +148,13 @@ def make_board(
     Args:
         scores: scores table of one suite and protocol.
         title: heading of the board.
-        columns: columns to show, in this order.
+        columns: columns to show, in this order; the others are kept where they hold a value.
         model: the base model.
+        rank_by: the column that ranks the methods, in its own direction.
         judge: name of the judge whose answers count; needed if the table has several.
         notes: remarks of the caller; they follow those of the board.
+        provenance: how the scores were made, in words.
+        published: tables of papers to stand beside the measured rows.
         draws: bootstrap draws; their generator is seeded from the protocol digest.
         level: coverage of the intervals.
 
@@ -122,20 +162,20 @@ def make_board(
         UserError: the table is empty, mixes suites or protocols, or has several judges and `judge` names none of them.
         ValueError: the table is not valid.
     """
-    scores = validate(scores)
-    scores = scores[scores["forget"] != ""]
-    if scores.empty:
-        raise UserError("there are no scores to make a board of", "make some with `unlearnbench run`")
-    if len(scores[["suite", "protocol"]].drop_duplicates()) > 1:
-        raise UserError(
-            "the scores come from different protocols, which no board may mix",
-            "name the scores of one suite and one run configuration",
-        )
-    scores, identity = _judged(scores, judge)
+    scores, identity = only_judge(one_protocol(validate(scores)), judge)
     measures = Measures(scores, draws, level)
-    methods = measures.labels.methods
-    rows = _ranked([_row(measures, method, columns) for method in methods], measures)
-    forget = measures.labels.forget
+    labels = measures.labels
+    cells = {method: all_cells(measures, method, tuple(COLUMNS)) for method in labels.methods}
+    order = ranking.rank(measures, {method: own[rank_by] for method, own in cells.items()}, rank_by)
+    more = [
+        name for name in COLUMNS
+        if name not in columns and any(own[name].value is not None for own in cells.values())
+    ]  # fmt: skip
+    kept = (*columns, *more)
+    rows = [
+        _row(measures, place, {n: cells[place.method][n] for n in dict.fromkeys([*kept, rank_by, "harmonic_mean"])})
+        for place in order.places
+    ]
     kinds = dict(zip(scores["concept"], scores["kind"], strict=True))
     return Board(
         title=title,
@@ -145,16 +185,47 @@ def make_board(
         judge=identity,
         level=level,
         draws=draws,
-        forget=forget,
-        evaluate=measures.labels.concepts,
+        forget=labels.forget,
+        evaluate=labels.concepts,
         columns=tuple(COLUMNS[name] for name in columns),
+        more=tuple(COLUMNS[name] for name in more),
+        rank_by=rank_by,
         rows=tuple(rows),
-        by_concept=tuple(_concept_row(measures, row.method, concept, kinds) for row in rows for concept in forget),
-        notes=(*_notes(rows, measures, draws), *notes),
+        by_concept=tuple(
+            _concept_row(measures, row.method, concept, kinds) for row in rows for concept in labels.forget
+        ),
+        slices=tuple(_slices(scores, draws, level, kinds)),
+        differences=order.differences,
+        roles=_roles(measures),
+        matrices=tuple(Matrix(method=row.method, shows=_shows(measures, row.method)) for row in rows),
+        provenance=dict(provenance or {}),
+        published=tuple(published),
+        notes=(*board_notes(measures, order, draws), *notes),
     )
 
 
-def _judged(scores: pd.DataFrame, judge: str | None) -> tuple[pd.DataFrame, Identified]:
+def one_protocol(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return a scores table unless it is empty or mixes protocols.
+
+    Raises:
+        UserError: it does.
+    """
+    if scores.empty:
+        raise UserError("there are no scores to make a board of", "make some with `unlearnbench run`")
+    if len(scores[["suite", "protocol"]].drop_duplicates()) > 1:
+        raise UserError(
+            "the scores come from different protocols, which no board may mix",
+            "name the scores of one suite and one run configuration",
+        )
+    return scores
+
+
+def only_judge(scores: pd.DataFrame, judge: str | None) -> tuple[pd.DataFrame, Identified]:
+    """Return the answers of one judge, and who that is.
+
+    Raises:
+        UserError: the table has several judges and none is named, or not the named one, or one with different weights.
+    """
     names = sorted(str(name) for name in scores["judge"].unique())
     if judge is None and len(names) > 1:
         raise UserError(f"the scores hold the answers of several judges: {', '.join(names)}", "choose one of them")
@@ -168,56 +239,32 @@ def _judged(scores: pd.DataFrame, judge: str | None) -> tuple[pd.DataFrame, Iden
     return scores, Identified(id=chosen, fingerprint="".join(fingerprints))
 
 
-def _row(measures: Measures, method: str, columns: Sequence[Column]) -> Row:
-    labels, own = measures.labels, measures.methods[method]
+def _row(measures: Measures, place: ranking.Place, cells: dict[Column, Cell]) -> Row:
+    own = measures.methods[place.method]
     present = {str(concept) for concept in own["forget"].unique()}
-    both = all(name in labels.methods and measures.complete(name) for name in CONTROLS)
-    normalise = both and method not in CONTROLS and measures.complete(method)
+    # Each edit that lost images is counted once, under the first reason it has.
+    lost = own[own["status"] != "ok"].drop_duplicates(["forget", "method_seed"])
     return Row(
-        method=method,
+        method=place.method,
         plugin=str(own["plugin"].iloc[0]),
         family=str(own["family"].iloc[0]),
-        control=method in CONTROLS,
-        rank=None,
-        cells={name: measures.cell(method, name) for name in dict.fromkeys([*columns, "harmonic_mean"])},
-        normalised=measures.normalised(method, UNEDITED, PROMPT_SWAP) if normalise else {},
+        control=place.method in CONTROLS,
+        rank=place.rank,
+        group=place.group,
+        cells=cells,
         edits=len(own[["forget", "method_seed"]].drop_duplicates()),
-        failures=_failures(own),
-        not_run=tuple(concept for concept in labels.forget if concept not in present),
+        failures=tuple(
+            Failure(status=status, reason=reason, edits=len(edits), concepts=tuple(sorted(edits["forget"].unique())))
+            for (status, reason), edits in lost.groupby(["status", "reason"])
+        ),
+        not_run=tuple(concept for concept in measures.labels.forget if concept not in present),
     )
-
-
-def _failures(rows: pd.DataFrame) -> tuple[Failure, ...]:
-    """Return each edit that lost images once, under the first reason it has."""
-    lost = rows[rows["status"] != "ok"].drop_duplicates(["forget", "method_seed"])
-    return tuple(
-        Failure(status=status, reason=reason, edits=len(edits), concepts=tuple(sorted(edits["forget"].unique())))
-        for (status, reason), edits in lost.groupby(["status", "reason"])
-    )
-
-
-def _ranked(rows: list[Row], measures: Measures) -> list[Row]:
-    """Return the rows in the order of the board, with rank and group."""
-    value = {row.method: row.cells["harmonic_mean"].value for row in rows}
-    competing = [row for row in rows if not row.control and measures.complete(row.method)]
-    competing.sort(key=lambda row: (-round(value[row.method] or 0.0, 12), row.method))
-    groups = [""] * len(competing)
-    if len(competing) > 1 and len(measures.labels.forget) >= SMALL:
-        order = [measures.labels.methods.index(row.method) for row in competing]
-        groups = stats.tie_groups(measures.draws["harmonic_mean"][:, order], measures.level)
-    ranked: list[Row] = []
-    for i, (row, group) in enumerate(zip(competing, groups, strict=True)):
-        same = i > 0 and np.isclose(value[row.method] or 0.0, value[ranked[-1].method] or 0.0, rtol=0.0, atol=1e-12)
-        ranked.append(row.model_copy(update={"rank": ranked[-1].rank if same else i + 1, "group": group}))
-    rest = [row for row in rows if not row.control and not measures.complete(row.method)]
-    rest.sort(key=lambda row: (value[row.method] is None, -(value[row.method] or 0.0), row.method))
-    return [*ranked, *rest, *sorted((row for row in rows if row.control), key=lambda row: CONTROLS.index(row.method))]
 
 
 def _concept_row(measures: Measures, method: str, concept: str, kinds: Mapping[str, str]) -> ConceptRow:
     own = measures.edits.get((method, concept), measures.scores.iloc[:0])
     lost = own[own["status"] != "ok"]
-    forget, retain = measures.concept_cells(method, concept)
+    forget, retain = concept_cells(measures, method, concept)
     status = "not_run" if own.empty else "ok" if lost.empty else str(lost["status"].iloc[0])
     return ConceptRow(
         method=method,
@@ -230,34 +277,36 @@ def _concept_row(measures: Measures, method: str, concept: str, kinds: Mapping[s
     )
 
 
-def _notes(rows: Sequence[Row], measures: Measures, draws: int) -> list[str]:
-    n, percent = len(measures.labels.forget), f"{100 * measures.level:g} %"
-    notes = []
-    if n == 1:
-        notes.append(
-            "One forgotten concept: no interval over concepts; the view by concept, as csv or json, has one of images."
+def _slices(scores: pd.DataFrame, draws: int, level: float, kinds: Mapping[str, str]) -> list[Slice]:
+    """Return forget, retain and harmonic mean of every method on each part of the scores."""
+    kind_of = scores["forget"].map(lambda concept: kinds.get(concept, ""))
+    parts = [("kind", kind, scores[kind_of == kind]) for kind in get_args(ConceptKind)]
+    parts += [("prompt-kind", kind, scores[scores["prompt_kind"] == kind]) for kind in ("direct", "indirect")]
+    found = []
+    for by, name, part in parts:
+        if part.empty:
+            continue
+        measures = Measures(part, draws, level, rates=("forget", "retain"))
+        columns: tuple[Column, ...] = ("forget", "retain", "harmonic_mean")
+        cells = {method: all_cells(measures, method, columns) for method in measures.labels.methods}
+        found.append(Slice(by=by, name=name, forget=measures.labels.forget, cells=cells))
+    return found
+
+
+def _roles(measures: Measures) -> tuple[tuple[Role, ...], ...]:
+    pairs = measures.scores.drop_duplicates(["forget", "concept"])
+    role: dict[tuple[str, str], Role] = {
+        (forget, concept): "neighbour" if neighbour else own
+        for forget, concept, neighbour, own in zip(
+            pairs["forget"], pairs["concept"], pairs["neighbour"], pairs["role"], strict=True
         )
-    else:
-        few = f" Fewer than {SMALL} concepts: Student's interval on concept means where wider." if n < SMALL else ""
-        notes.append(
-            f"[lo, hi]: {percent} interval; bootstrap over concepts, prompts and seeds, the same {draws:,} draws for "
-            f"all methods; Wilson's where all images agree.{few}"
-        )
-    if len(measures.scores["method_seed"].unique()) == 1:
-        notes.append("One method seed: how much a method varies from edit to edit is in no interval.")
-    if any(row.group for row in rows):
-        notes.append(f"A shared letter: the {percent} interval of the paired difference in harmonic mean holds 0.")
-    if any(row.rank is None and not row.control for row in rows):
-        notes.append("No rank: some forgotten concepts have no score, so the values are means over other concepts.")
-    means = {row.method: measures.cell(row.method, "forget").value for row in rows if row.control}
-    if (ceiling := means.get(PROMPT_SWAP)) is not None:
-        notes.append(
-            f"{PROMPT_SWAP} is a control: the unedited model, given the target prompts. Its forget {ceiling:.3f} is "
-            "the ceiling: what the judge gives a perfect edit."
-        )
-    if (floor := means.get(UNEDITED)) is not None:
-        notes.append(
-            f"{UNEDITED} is a control: its forget {floor:.3f} is the floor: what the judge misses, and prompts that "
-            "the model fails."
-        )
-    return notes
+    }
+    labels = measures.labels
+    return tuple(tuple(role.get((e, c), "") for c in labels.concepts) for e in labels.forget)
+
+
+def _shows(measures: Measures, method: str) -> tuple[tuple[float | None, ...], ...]:
+    rows = measures.methods[method]
+    mean = rows.groupby(["forget", "concept"])["label"].mean()
+    found = {pair: None if np.isnan(value) else float(value) for pair, value in mean.items()}
+    return tuple(tuple(found.get((e, c)) for c in measures.labels.concepts) for e in measures.labels.forget)

@@ -9,11 +9,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from unlearnbench.assemble import assemble
 from unlearnbench.errors import UserError
 from unlearnbench.identity import digest, short
 from unlearnbench.results import read_scores, write_scores
-from unlearnbench.spec import Suite
 from unlearnbench.store import Store, replace_text
 
 if TYPE_CHECKING:
@@ -23,12 +24,42 @@ if TYPE_CHECKING:
 
     from unlearnbench.execute import Run
     from unlearnbench.plan import Plan
+    from unlearnbench.spec import Suite
 
 PROTOCOL = "protocol.json"
 
 
+class StoredModel(BaseModel):
+    """The model of a stored suite, as it was given."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+
+
+class StoredSuite(BaseModel):
+    """What a board needs of the suite that its scores were made with.
+
+    Other fields are ignored, so that the scores of an earlier or a later version can be shown.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    title: str
+    version: int
+    model: StoredModel
+    dataset: str
+    forget: tuple[str, ...]
+    seeds: tuple[int, ...]
+    columns: tuple[str, ...]
+    rank_by: str = "harmonic_mean"
+    sensitive: tuple[str, ...] = ()
+    presets: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+
 @dataclass(frozen=True)
-class Published:
+class Results:
     """The score tables of one protocol.
 
     `fields` is what the rows share; `model` is the name of the model as it was given; `written` is in seconds of the
@@ -36,7 +67,7 @@ class Published:
     """
 
     folder: Path
-    suite: Suite
+    suite: StoredSuite
     protocol: str
     fields: dict[str, Any]
     written: float
@@ -46,7 +77,7 @@ class Published:
         return read_scores(sorted(self.folder.glob("*.parquet")))
 
 
-def publish(plan: Plan, run: Run, store: Store, suite: Suite) -> Published:
+def publish(plan: Plan, run: Run, store: Store, suite: Suite) -> Results:
     """Write one tidy table for each row label and method seed; a row that was run again replaces the one before."""
     folder = store.results(plan.protocol)
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +101,7 @@ def publish(plan: Plan, run: Run, store: Store, suite: Suite) -> Published:
     return _read(folder)
 
 
-def published(store: Store, suite: str | None, *, protocol: str | None = None) -> list[Published]:
+def stored_results(store: Store, suite: str | None, *, protocol: str | None = None) -> list[Results]:
     """Return the stored protocols of a suite, latest first.
 
     Args:
@@ -89,11 +120,11 @@ def published(store: Store, suite: str | None, *, protocol: str | None = None) -
     return sorted(wanted, key=lambda p: -p.written)
 
 
-def _read(folder: Path) -> Published:
+def _read(folder: Path) -> Results:
     try:
         content = json.loads((folder / PROTOCOL).read_text(encoding="utf-8"))
-        suite = Suite.model_validate(content["suite"])
-        return Published(folder, suite, content["protocol"], content["fields"], content["written"])
+        suite = StoredSuite.model_validate(content["suite"])
+        return Results(folder, suite, content["protocol"], content["fields"], content["written"])
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"results {folder} are damaged: {error}".splitlines()[0], "remove that folder and run again"

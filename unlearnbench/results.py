@@ -16,7 +16,7 @@ from unlearnbench.errors import PrerequisiteError, UserError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 _FOOTER: Final = b"unlearnbench.scores"
 _TEXT, _COUNT, _NUMBER, _FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 SCHEMA: Final = pa.schema(
@@ -45,6 +45,8 @@ SCHEMA: Final = pa.schema(
         pa.field("sample_key", _TEXT, nullable=False),
         pa.field("score_key", _TEXT, nullable=False),
         pa.field("edit_seconds", _NUMBER),  # null: a control, or no edit was made
+        pa.field("peak_mem_mb", _NUMBER),  # null: a control, or it was not measured
+        pa.field("weights_changed", _NUMBER),  # null: a control, or no edit was made
         pa.field("status", _TEXT, nullable=False),
         pa.field("reason", _TEXT, nullable=False),  # why the row is not "ok"
     ]
@@ -52,6 +54,8 @@ SCHEMA: Final = pa.schema(
 ROW_KEY: Final = [
     "suite", "protocol", "method", "method_seed", "forget", "concept", "prompt_id", "seed", "judge",
 ]  # fmt: skip
+COSTS: Final = ("edit_seconds", "peak_mem_mb", "weights_changed")
+_ADDED: Final = {2: ("peak_mem_mb", "weights_changed")}  # version -> columns that it added, all nullable
 _VALUES: Final[Mapping[str, frozenset[str]]] = {
     "kind": frozenset({"object", "style", "scene", "action"}),
     "role": frozenset({"forget", "retain", "overlap"}),
@@ -88,8 +92,9 @@ def validate(scores: pd.DataFrame) -> pd.DataFrame:
             raise ValueError(f"the column {name} of the scores table has the unknown value {strange[0]!r}")
     if not table["p_yes"].dropna().between(0.0, 1.0).all():
         raise ValueError("the column p_yes of the scores table leaves [0, 1]")
-    if (table["edit_seconds"] < 0.0).any():
-        raise ValueError("the column edit_seconds of the scores table has negative times")
+    for name in COSTS:
+        if (table[name] < 0.0).any():
+            raise ValueError(f"the column {name} of the scores table has negative values")
     done = table["status"] == "ok"
     if (table["label"].notna() & ~done).any() or (table["p_yes"].notna() & ~done).any():
         raise ValueError("the scores table has a score for an image that failed or was skipped")
@@ -165,14 +170,19 @@ def _read(path: Path) -> pd.DataFrame:
     version = (table.schema.metadata or {}).get(_FOOTER)
     if version is None:
         raise UserError(f"{path} is a parquet file, but no scores table of unlearnbench", again)
-    if version != str(SCHEMA_VERSION).encode():
+    known = {str(number).encode(): number for number in range(1, SCHEMA_VERSION + 1)}
+    if version not in known:
         raise UserError(
             f"{path} has version {version.decode(errors='replace')} of the scores table; this is version "
             f"{SCHEMA_VERSION}",
             f"read it with the unlearnbench that wrote it, or {again}",
         )
+    frame = table.to_pandas()
+    for number, names in _ADDED.items():
+        if known[version] < number:
+            frame = frame.assign(**dict.fromkeys(names, float("nan")))
     try:
-        return validate(table.to_pandas())
+        return validate(frame)
     except ValueError as error:
         raise UserError(f"{path} is damaged: {error}", again) from error
 

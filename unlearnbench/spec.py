@@ -10,7 +10,10 @@ from unlearnbench.api import ConceptId, Frozen, Question, Request
 from unlearnbench.identity import digest
 
 Dtype = Literal["float32", "float16", "bfloat16"]
-Column = Literal["forget", "retain", "harmonic_mean", "forget_direct", "forget_indirect", "neighbour", "edit_seconds"]
+Column = Literal[
+    "forget", "retain", "harmonic_mean", "forget_norm", "retain_ratio", "harmonic_mean_norm", "forget_direct",
+    "forget_indirect", "neighbour", "edit_seconds", "peak_mem_mb", "weights_changed",
+]  # fmt: skip
 
 
 class SamplerSpec(Frozen):
@@ -67,6 +70,10 @@ class Suite(Frozen):
     columns: Annotated[tuple[Column, ...], Field(min_length=1), Distinct] = (
         "forget", "retain", "harmonic_mean", "forget_indirect", "edit_seconds",
     )  # fmt: skip
+    rank_by: Column = Field("harmonic_mean", description="column that ranks the methods, in the column's own direction")
+    sensitive: Annotated[tuple[ConceptId, ...], Distinct] = Field(
+        (), description="concepts whose images a report blurs until its reader asks for them"
+    )
     presets: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="method -> parameters that differ from the method's defaults in this suite"
     )

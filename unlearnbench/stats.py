@@ -1,4 +1,4 @@
-"""Means over forgotten concepts, and how sure they are: intervals, resampling, groups of methods that tie.
+"""Formulas and intervals of means over forgotten concepts.
 
 The estimators are those of the Table 5 of Choudhary 2025 with the means unrounded: per forgotten concept the images are
 pooled, the mean over forgotten concepts is taken, and the harmonic mean is that of the two means.
@@ -6,25 +6,14 @@ pooled, the mean over forgotten concepts is taken, and the harmonic mean is that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from unlearnbench.api import PromptKind
-
 Floats = NDArray[np.float64]
-Rate = Literal["forget", "retain", "forget_direct", "forget_indirect", "neighbour"]
-RATES: Final[tuple[Rate, ...]] = ("forget", "retain", "forget_direct", "forget_indirect", "neighbour")
-PROMPT_KIND: Final[dict[Rate, PromptKind]] = {"forget_direct": "direct", "forget_indirect": "indirect"}
 LEVEL: Final = 0.95
-_CHUNK: Final = 256
 
 
 # ---------------------------------------------------------------- formulas
@@ -40,6 +29,37 @@ def harmonic_mean(*values: ArrayLike) -> Floats:
     return np.asarray(mean, dtype=np.float64)
 
 
+def linearised_harmonic_mean(first: ArrayLike, second: ArrayLike) -> Floats:
+    """Return one value per concept whose mean is the harmonic mean of the two means (delta method).
+
+    Student's interval of these values is the small-sample interval of the harmonic mean of means.
+
+    Args:
+        first: [concept] one value of each concept, such as its forget rate; the means are >= 0.
+        second: [concept] the other value, such as its retain rate.
+    """
+    f, r = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    F, R = f.mean(), r.mean()
+    f_share = F / (F + R) if F + R > 0.0 else 0.0
+    slope_f, slope_r = 2.0 * (1.0 - f_share) ** 2, 2.0 * f_share**2
+    return np.asarray(harmonic_mean(F, R) + slope_f * (f - F) + slope_r * (r - R), dtype=np.float64)
+
+
+def linearised_ratio(numerator: ArrayLike, denominator: ArrayLike) -> Floats:
+    """Return one value per concept whose mean is the ratio of the two means (delta method); NaN if that has no sign.
+
+    Args:
+        numerator: [concept] values.
+        denominator: [concept] values; their mean has to be positive.
+    """
+    a, b = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
+    if not b.mean() > 0.0:
+        return np.full(a.shape, np.nan)
+    ratio = a.mean() / b.mean()
+    return np.asarray(ratio + (a - ratio * b) / b.mean(), dtype=np.float64)
+
+
+# ---------------------------------------------------------------- intervals
 def wilson_interval(hits: int, n: int, level: float = LEVEL) -> tuple[float, float]:
     """Return the Wilson score interval of a proportion (Wilson 1927); NaN bounds for n = 0.
 
@@ -54,35 +74,21 @@ def wilson_interval(hits: int, n: int, level: float = LEVEL) -> tuple[float, flo
     return 0.0 if hits == 0 else centre - half, 1.0 if hits == n else centre + half
 
 
-def t_interval(values: ArrayLike, level: float = LEVEL) -> tuple[float, float]:
-    """Return Student's interval of the mean of `values`, cut to [0, 1]; NaN bounds for fewer than two values.
+def t_interval(values: ArrayLike, level: float = LEVEL, *, low: float = 0.0, high: float = 1.0) -> tuple[float, float]:
+    """Return Student's interval of the mean of `values`, cut to [low, high]; NaN bounds for fewer than two values.
 
     Args:
         values: one value per concept; NaN is left out.
         level: coverage, in (0, 1).
+        low: least possible mean.
+        high: greatest possible mean.
     """
     array = np.asarray(values, dtype=np.float64)
     array = array[~np.isnan(array)]
     if array.size < 2:
         return float("nan"), float("nan")
     half = float(special.stdtrit(array.size - 1, 0.5 + level / 2.0) * array.std(ddof=1) / np.sqrt(array.size))
-    return max(0.0, float(array.mean()) - half), min(1.0, float(array.mean()) + half)
-
-
-def linearised_harmonic_mean(forget: ArrayLike, retain: ArrayLike) -> Floats:
-    """Return one value per concept whose mean is the harmonic mean of the two means (delta method).
-
-    Student's interval of these values is the small-sample interval of the harmonic mean of means.
-
-    Args:
-        forget: [concept] forget rate of each concept.
-        retain: [concept] retain rate of each concept.
-    """
-    f, r = np.asarray(forget, dtype=np.float64), np.asarray(retain, dtype=np.float64)
-    F, R = f.mean(), r.mean()
-    f_share = F / (F + R) if F + R > 0.0 else 0.0
-    slope_f, slope_r = 2.0 * (1.0 - f_share) ** 2, 2.0 * f_share**2
-    return np.asarray(harmonic_mean(F, R) + slope_f * (f - F) + slope_r * (r - R), dtype=np.float64)
+    return max(low, float(array.mean()) - half), min(high, float(array.mean()) + half)
 
 
 def percentile_interval(draws: ArrayLike, level: float = LEVEL) -> tuple[float, float]:
@@ -93,195 +99,3 @@ def percentile_interval(draws: ArrayLike, level: float = LEVEL) -> tuple[float, 
         return float("nan"), float("nan")
     low, high = np.quantile(array, [0.5 - level / 2.0, 0.5 + level / 2.0])
     return float(low), float(high)
-
-
-# ---------------------------------------------------------------- the table as an array
-@dataclass(frozen=True)
-class Labels:
-    """The judge's decisions as an array; all axes are sorted, so the order of the rows of the table is immaterial.
-
-    Attributes:
-        methods: row labels, controls included.
-        forget: forgotten concepts.
-        concepts: concepts that images were made of; usually a superset of `forget`.
-        prompt_kinds: kind of each prompt; prompt i of one concept is paired with prompt i of another.
-        shows: [method, forget, concept, method seed, prompt, seed] 1 = the image shows the concept, 0 = it does not,
-            NaN = unscored, failed or not part of the suite.
-        role: "forget" | "retain" | "neighbour" -> [forget, concept] which pairs count; neighbours are retained, too.
-    """
-
-    methods: tuple[str, ...]
-    forget: tuple[str, ...]
-    concepts: tuple[str, ...]
-    prompt_kinds: tuple[str, ...]
-    shows: NDArray[np.float32]
-    role: dict[str, NDArray[np.bool_]]
-
-    def pairs(self, rate: Rate) -> NDArray[np.bool_]:
-        """Return [forget, concept]: the pairs whose images enter `rate`."""
-        return self.role["forget" if rate.startswith("forget") else rate]
-
-    def prompt_mask(self, rate: Rate) -> Floats:
-        """Return [prompt]: 1 for the prompts that enter `rate`."""
-        kind = PROMPT_KIND.get(rate)
-        return np.array([1.0 if kind in (None, k) else 0.0 for k in self.prompt_kinds])
-
-
-def label_array(scores: pd.DataFrame) -> Labels:
-    """Return the decisions of a valid scores table of one suite, protocol and judge as an array.
-
-    A method with a single method seed is repeated along that axis: the same edit stands beside each seed of the others.
-    """
-    prompt = [
-        f"{kind}/{i.rpartition('/')[2]}" for kind, i in zip(scores["prompt_kind"], scores["prompt_id"], strict=True)
-    ]
-    axes = [
-        pd.Categorical(column)
-        for column in (
-            scores["method"],
-            scores["forget"],
-            scores["concept"],
-            scores["method_seed"],
-            prompt,
-            scores["seed"],
-        )
-    ]
-    index = tuple(axis.codes for axis in axes)
-    values = np.full([len(axis.categories) for axis in axes], np.nan, dtype=np.float32)
-    values[index] = scores["label"].astype("Float32").to_numpy(dtype=np.float32, na_value=np.nan)
-    sampled = np.zeros(values.shape[0:1] + values.shape[3:4], dtype=bool)
-    sampled[index[0], index[3]] = True
-    for method in np.flatnonzero(sampled.sum(axis=1) == 1):
-        values[method] = values[method][:, :, sampled[method]]
-    role = {}
-    for name, rows in {
-        "forget": scores["role"] == "forget",
-        "retain": scores["role"] == "retain",
-        "neighbour": (scores["role"] == "retain") & scores["neighbour"],
-    }.items():
-        role[name] = np.zeros(values.shape[1:3], dtype=bool)
-        role[name][index[1][rows], index[2][rows]] = True
-    methods, forget, concepts, _, prompts, _ = (tuple(str(c) for c in axis.categories) for axis in axes)
-    kinds = tuple(p.partition("/")[0] for p in prompts)
-    return Labels(methods, forget, concepts, kinds, values, role)
-
-
-# ---------------------------------------------------------------- resampling
-@dataclass(frozen=True)
-class Weights:
-    """How often each concept, method seed, prompt and seed occurs in each draw; the same for every method.
-
-    Attributes:
-        forget: [draw, forget]; a forgotten concept weighs as much as the same concept does in `concepts`.
-        concepts: [draw, concept].
-        method_seeds: [draw, method seed].
-        prompts: [draw, prompt].
-        seeds: [draw, seed].
-    """
-
-    forget: Floats
-    concepts: Floats
-    method_seeds: Floats
-    prompts: Floats
-    seeds: Floats
-
-    def part(self, draws: slice) -> Weights:
-        """Return some of the draws."""
-        return Weights(
-            self.forget[draws], self.concepts[draws], self.method_seeds[draws], self.prompts[draws], self.seeds[draws]
-        )
-
-
-def unit_weights(labels: Labels) -> Weights:
-    """Return one draw that holds everything once: its means are the values on the board."""
-    return Weights(*(np.ones((1, n)) for n in labels.shows.shape[1:]))
-
-
-def resample(labels: Labels, generator: np.random.Generator, draws: int = 2000) -> Weights:
-    """Draw concepts, prompts and seeds with replacement (hierarchical paired bootstrap).
-
-    Concepts that are forgotten and concepts that are only retained are drawn apart, and so are direct and indirect
-    prompts: their numbers are fixed by the suite. A concept that is drawn twice counts twice, and is never part of its
-    own retain set. What one axis draws does not depend on the length of another.
-    """
-    concepts, others, prompts, seeds, method_seeds = generator.spawn(5)
-    names = sorted({*labels.forget, *labels.concepts})
-    stratum = ["forget" if name in labels.forget else "other" for name in names]
-    weight = dict(zip(names, _draw(stratum, {"forget": concepts, "other": others}, draws).T, strict=True))
-    kinds = sorted(set(labels.prompt_kinds))
-    by_kind = dict(zip(kinds, prompts.spawn(len(kinds)), strict=True))
-    return Weights(
-        np.stack([weight[name] for name in labels.forget], axis=1),
-        np.stack([weight[name] for name in labels.concepts], axis=1),
-        _draw([""] * labels.shows.shape[3], {"": method_seeds}, draws),
-        _draw(labels.prompt_kinds, by_kind, draws),
-        _draw([""] * labels.shows.shape[5], {"": seeds}, draws),
-    )
-
-
-def _draw(strata: Sequence[str], generators: dict[str, np.random.Generator], draws: int) -> Floats:
-    """Return [draw, item]: how often each item is drawn, with replacement within its stratum."""
-    weights = np.zeros((draws, len(strata)))
-    for name, generator in generators.items():
-        members = [i for i, stratum in enumerate(strata) if stratum == name]
-        if members:
-            n = len(members)
-            weights[:, members] = generator.multinomial(n, np.full(n, 1.0 / n), size=draws)
-    return weights
-
-
-# ---------------------------------------------------------------- means
-def concept_rates(labels: Labels, rate: Rate, weights: Weights) -> Floats:
-    """Return [draw, method, forget]: the rate of each forgotten concept, its images pooled; NaN = no scored image."""
-    e, c = np.nonzero(labels.pairs(rate))
-    methods, forget = len(labels.methods), len(labels.forget)
-    result = np.full((len(weights.forget), methods, forget), np.nan)
-    if not e.size:
-        return result
-    values = labels.shows[:, e, c].reshape(methods * e.size, -1)
-    scored = ~np.isnan(values)
-    shows = np.where(scored, values, np.float32(0.0))
-    # Counts below 2**24 are exact in float32, so the result is the same on every machine.
-    prompts = weights.prompts * labels.prompt_mask(rate)
-    image = np.einsum("dr,dp,ds->drps", weights.method_seeds, prompts, weights.seeds)
-    image = image.reshape(len(image), -1).astype(np.float32)
-    member = (e[:, None] == np.arange(forget)).astype(np.float64)
-    for start in range(0, len(image), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        often = weights.concepts[part][:, None, c]
-        shown = ((image[part] @ shows.T).reshape(-1, methods, e.size) * often) @ member
-        total = ((image[part] @ scored.T.astype(np.float32)).reshape(-1, methods, e.size) * often) @ member
-        np.divide(shown, total, out=result[part], where=total > 0.0)
-    return 1.0 - result if rate.startswith("forget") else result
-
-
-def macro_mean(rates: Floats, weights: Weights) -> Floats:
-    """Return [draw, method]: the mean of [draw, method, forget] rates over the concepts that have one."""
-    weight = np.where(np.isnan(rates), 0.0, weights.forget[:, None, :])
-    total = weight.sum(axis=2)
-    mean = np.full(total.shape, np.nan)
-    np.divide((np.nan_to_num(rates) * weight).sum(axis=2), total, out=mean, where=total > 0.0)
-    return mean
-
-
-def tie_groups(draws: Floats, level: float = LEVEL) -> list[str]:
-    """Return the letters of each method: two methods that share one are not told apart.
-
-    Args:
-        draws: [draw, method] paired bootstrap draws of one value, best method first.
-        level: of the interval of each paired difference; several comparisons are not corrected for.
-    """
-    n = draws.shape[1]
-    cliques: list[range] = []
-    for first in range(n):
-        last = first
-        while last + 1 < n and all(_tied(draws[:, i] - draws[:, last + 1], level) for i in range(first, last + 1)):
-            last += 1
-        if not cliques or last >= cliques[-1].stop:
-            cliques.append(range(first, last + 1))
-    return ["".join(chr(ord("a") + k) for k, clique in enumerate(cliques) if i in clique) for i in range(n)]
-
-
-def _tied(difference: Floats, level: float) -> bool:
-    low, high = percentile_interval(difference, level)
-    return not (low > 0.0 or high < 0.0)

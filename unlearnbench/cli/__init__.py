@@ -13,12 +13,16 @@ from unlearnbench.errors import ExitCode, UserError
 COMMANDS = {
     "run": "unlearnbench.cli.run",
     "leaderboard": "unlearnbench.cli.leaderboard",
+    "compare": "unlearnbench.cli.compare",
+    "gate": "unlearnbench.cli.gate",
+    "published": "unlearnbench.cli.published",
+    "merge": "unlearnbench.cli.merge",
     "edit": "unlearnbench.cli.edit",
     "list": "unlearnbench.cli.catalogue",
     "show": "unlearnbench.cli.catalogue",
     "plugins": "unlearnbench.cli.catalogue",
-    "check": "unlearnbench.cli.check",
     "new": "unlearnbench.cli.new",
+    "check": "unlearnbench.cli.check",
     "store": "unlearnbench.cli.store",
     "env": "unlearnbench.cli.env",
 }

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from unlearnbench.cli.options import FORMATS, open_store, store_option
 from unlearnbench.errors import PrerequisiteError
 from unlearnbench.identity import short
-from unlearnbench.publish import Published, published
-from unlearnbench.store import replace_text
+from unlearnbench.publish import Results, stored_results
+from unlearnbench.spec import Column
+from unlearnbench.store import Store, replace_text
 from unlearnbench.suites import DEFAULT_SUITE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
     from unlearnbench.board import Board
+
+VIEWS = ("method", "concept", "kind", "prompt-kind")
 
 
 @click.command("leaderboard")
@@ -23,18 +30,37 @@ if TYPE_CHECKING:
 @click.option(
     "--protocol", metavar="DIGEST", help="First digits of a protocol digest.  [default: the one that ran last]"
 )
-@click.option("--by", type=click.Choice(["method", "concept"]), default="method", show_default=True, help="Rows.")
+@click.option("--by", type=click.Choice(VIEWS), default="method", show_default=True, help="Rows.")
+@click.option(
+    "--published", "tables", multiple=True, metavar="NAME", help="Show a published table beside the board; again."
+)
 @click.option("-f", "--format", "form", type=click.Choice(FORMATS), default="rich", show_default=True, help="Form.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write to FILE.")
+@click.option(
+    "--images", type=click.IntRange(0, 100), default=4, show_default=True,
+    help="For html: prompts of each forgotten concept whose images are shown.",
+)  # fmt: skip
+@click.option("--show-sensitive", is_flag=True, help="For html: blur no image.")
 @store_option
 def leaderboard_command(
-    suite: str, protocol: str | None, by: Any, form: Any, output: Path | None, store_root: Path | None
-) -> None:
+    suite: str, protocol: str | None, by: Any, tables: tuple[str, ...], form: Any, output: Path | None, images: int,
+    show_sensitive: bool, store_root: Path | None,
+) -> None:  # fmt: skip
     """Show the board of SUITE from the scores that are stored; nothing is run."""
-    store = open_store(store_root)
-    found = published(store, suite, protocol=protocol)
+    found = find(open_store(store_root), suite, protocol)
+    show_board(found, form=form, by=by, output=output, tables=tables, images=images, show_sensitive=show_sensitive)
+
+
+def find(store: Store, suite: str, protocol: str | None) -> Results:
+    """Return the scores of the protocol that ran last; name the others on stderr.
+
+    Raises:
+        UserError: there is no such suite.
+        PrerequisiteError: it has no scores.
+    """
+    found = stored_results(store, suite, protocol=protocol)
     if not found:
-        if not published(store, suite):
+        if not stored_results(store, suite):
             from unlearnbench.plugins import load_plugins
 
             load_plugins().suites.get(suite)  # an unknown suite is a mistake of its own
@@ -46,50 +72,113 @@ def leaderboard_command(
     if len(found) > 1:
         others = "; ".join(f"{short(p.protocol)} forgets {', '.join(p.suite.forget)}" for p in found[1:4])
         click.echo(f"protocol {short(found[0].protocol)}; there are others, see --protocol: {others}", err=True)
-    show_board(found[0], form=form, by=by, output=output)
+    return found[0]
 
 
-def show_board(scores: Published, *, form: Any, by: Any = "method", output: Path | None = None) -> None:
+def show_board(
+    results: Results, *, form: Any, by: Any = "method", output: Path | None = None, tables: Sequence[str] = (),
+    images: int = 4, show_sensitive: bool = False,
+) -> None:  # fmt: skip
     """Print the board of one protocol, or write it to a file in one step.
+
+    Args:
+        results: the scores.
+        form: format.
+        by: view.
+        output: file to write to; None = stdout.
+        tables: names of published tables.
+        images: for html, prompts of each forgotten concept whose images are shown.
+        show_sensitive: for html, blur no image.
 
     Raises:
         PrerequisiteError: the file cannot be written.
     """
     from unlearnbench.render import render
 
-    board = make(scores)
-    if output is not None:
-        try:
-            replace_text(output, render(board, form, by=by))
-        except OSError as error:
-            raise PrerequisiteError(f"cannot write {output}: {error.strerror}", "name another file with -o") from error
-    elif form == "rich":
+    scores = results.scores()
+    board = make(results, scores, tables)
+    shown = []
+    if form == "html":
+        from unlearnbench.gallery import pictures
+
+        store = Store(results.folder.parents[2])
+        hidden = () if show_sensitive else results.suite.sensitive
+        shown = pictures(scores, store, prompts=images, sensitive=hidden)
+    if form == "rich" and output is None:
         from rich.console import Console
 
         from unlearnbench.render.rich import BoardView
 
         Console().print(BoardView(board, by=by))
     else:
-        click.echo(render(board, form, by=by), nl=False)
+        write(render(board, form, by=by, pictures=shown), output)
 
 
-def make(scores: Published) -> Board:
-    """Return the board of one protocol."""
+def write(text: str, output: Path | None) -> None:
+    """Print a text, or write it to a file in one step.
+
+    Raises:
+        PrerequisiteError: the file cannot be written.
+    """
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        replace_text(output, text)
+    except OSError as error:
+        raise PrerequisiteError(f"cannot write {output}: {error.strerror}", "name another file with -o") from error
+
+
+def make(results: Results, scores: pd.DataFrame, tables: Sequence[str] = ()) -> Board:
+    """Return the board of one protocol.
+
+    Args:
+        results: where the scores are from.
+        scores: its scores table.
+        tables: names of published tables to stand beside it.
+
+    Raises:
+        UserError: there is no such published table, or the scores make no board.
+    """
     from unlearnbench.board import Identified, make_board
+    from unlearnbench.published import table
 
-    suite = scores.suite
-    model = Identified(id=suite.model.id, fingerprint=scores.fields["model"])
-    sampler, judge = scores.fields["sampler"], scores.fields["judge"]
+    suite, fields = results.suite, results.fields
+    model = Identified(id=suite.model.id, fingerprint=fields["model"])
+    sampler, judge = fields["sampler"], fields["judge"]
     seeds = ", ".join(str(seed) for seed in suite.seeds)
     settings = ", ".join(f"{name} {value}" for name, value in sorted(judge["params"].items()))
-    notes = [
-        f"Sampler: {sampler['scheduler']}, {sampler['steps']} steps, guidance scale {sampler['guidance']:g}, "
-        f"sampling seed{'s' if len(suite.seeds) > 1 else ''} {seeds}.",
-        f"Judge: {judge['name']} ({settings}).",
-    ]
-    table = scores.scores()
+    sampled = f"{sampler['scheduler']}, {sampler['steps']} steps, guidance scale {sampler['guidance']:g}"
+    plural = "s" if len(suite.seeds) > 1 else ""
+    notes = [f"Sampler: {sampled}, sampling seed{plural} {seeds}.", f"Judge: {judge['name']} ({settings})."]
+    presets = {}
     for method, preset in sorted(suite.presets.items()):
-        if (table["plugin"] == method).any():
-            values = ", ".join(f"{name} {value}" for name, value in sorted(preset.items()))
-            notes.append(f"The suite sets for {method}: {values}.")
-    return make_board(table, title=suite.title, columns=suite.columns, model=model, notes=notes)
+        if (scores["plugin"] == method).any():
+            presets[method] = ", ".join(f"{name} {value}" for name, value in sorted(preset.items()))
+            notes.append(f"The suite sets for {method}: {presets[method]}.")
+    families = scores.loc[scores["family"] != "control", ["method", "family"]].drop_duplicates()
+    provenance = {
+        "suite": f"{suite.name}, version {suite.version}",
+        "data set": suite.dataset,
+        "sampler": sampled,
+        "sampling seeds": seeds,
+        "weights kept in": str(fields["dtype"]),
+        "judge's package": f"{judge['origin']['distribution']} {judge['origin']['version']}",
+        "judge's settings": settings,
+        **{f"{row.method}'s package": str(row.family) for row in families.itertuples()},
+        **{f"{method}'s settings": f"{values} (of the suite)" for method, values in presets.items()},
+    }
+    known: tuple[Column, ...] = get_args(Column)  # another version may know others
+    columns = [column for column in known if column in suite.columns]
+    columns.sort(key=suite.columns.index)
+    ranks = [column for column in known if column == suite.rank_by]
+    return make_board(
+        scores,
+        title=suite.title,
+        columns=columns or ["harmonic_mean"],
+        model=model,
+        rank_by=ranks[0] if ranks else "harmonic_mean",
+        notes=notes,
+        provenance=provenance,
+        published=[table(name) for name in tables],
+    )

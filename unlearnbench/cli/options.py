@@ -14,7 +14,7 @@ from unlearnbench.store import Store, default_root
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-FORMATS = ("rich", "md", "json", "csv")
+FORMATS = ("rich", "md", "html", "latex", "json", "csv")
 
 
 def store_option(function: F) -> F:

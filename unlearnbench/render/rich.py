@@ -11,26 +11,17 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from unlearnbench.render.text import (
-    concept_note,
-    heading,
-    interval_of,
-    legend,
-    marks,
-    number,
-    plain,
-    remarks,
-    status_of,
-    value_of,
-)
+from unlearnbench.render import grids, text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import Console, ConsoleOptions, RenderResult
 
     from unlearnbench.board import Board, Row
-    from unlearnbench.cells import ColumnInfo
+    from unlearnbench.columns import ColumnInfo
+    from unlearnbench.published import PublishedTable
+    from unlearnbench.render.grids import Grid
 
 T = TypeVar("T")
 _NAME: Final = 20  # widest label before it is broken
@@ -42,7 +33,8 @@ class BoardView:
 
     Args:
         board: the board.
-        by: "method" = one row a method; "concept" = each method on each forgotten concept.
+        by: "method" = one row a method; "concept" = each method on each forgotten concept; "kind" and "prompt-kind" =
+            each method on a part of the concepts or of the prompts.
     """
 
     def __init__(self, board: Board, by: str = "method") -> None:
@@ -52,23 +44,97 @@ class BoardView:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield title, tables and notes."""
         board = self.board
-        yield Text(plain(board.title), style="bold")
-        for line in heading(board):
+        yield Text(text.plain(board.title), style="bold")
+        for line in text.heading(board):
             yield Text(line, style="dim")
         yield Text()
+        notes = [*text.legend(board), *board.notes]
         if self.by == "concept":
             yield Text("Each pair: forget and retain.\n")
             tables = _fit(board.rows, lambda part: concept_table(board, part), console, options)
-            notes = [note for note in [concept_note(board)] if note]
-        else:
+            notes = [note for note in [text.concept_note(board)] if note]
+        elif self.by == "method":
             tables = [method_table(board, board.columns, stacked=False)]
             if _width(tables[0], console, options) > options.max_width:
                 tables = _fit(board.columns, lambda part: method_table(board, part, stacked=True), console, options)
-            notes = [*legend(board), *board.notes]
+        else:
+            tables = list(grid_tables(grids.slice_grid(board, self.by), console, options))
         for table in tables:
             yield table
             yield Text()
-        yield _items([*((line, "red") for line in remarks(board)), *((line, "dim") for line in notes)])
+        yield _items([*((line, "red") for line in text.remarks(board)), *((line, "dim") for line in notes)])
+        for published in board.published:
+            yield Text(f"\nPublished, not ranked with the rows above: {published.title}\n", style="bold")
+            yield from PublishedView(published).__rich_console__(console, options)
+
+
+class PublishedView:
+    """A published table and its source, for a rich console.
+
+    Args:
+        table: the table.
+        whole: as printed; else one row a method where the table has such.
+    """
+
+    def __init__(self, table: PublishedTable, *, whole: bool = False) -> None:
+        self.table = table
+        self.whole = whole
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the table and where it is from."""
+        for table in grid_tables(grids.published_grid(self.table, whole=self.whole), console, options):
+            yield table
+            yield Text()
+        yield _items([(line, "dim") for line in text.origin(self.table)])
+
+
+class GridView:
+    """Any table of texts with notes, for a rich console.
+
+    Args:
+        grid: the table.
+        notes: what stands below it.
+    """
+
+    def __init__(self, grid: Grid, notes: Sequence[str]) -> None:
+        self.grid = grid
+        self.notes = notes
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the table and its notes."""
+        for table in grid_tables(self.grid, console, options):
+            yield table
+            yield Text()
+        yield _items([(line, "dim") for line in self.notes])
+
+
+def grid_tables(grid: Grid, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+    """Yield the tables that show a grid, in order, each as wide as the console allows."""
+    yield from _fit(range(grid.keys, len(grid.header)), lambda part: _grid_table(grid, part), console, options)
+
+
+def _grid_table(grid: Grid, columns: Sequence[int]) -> Table:
+    shown = [*range(grid.keys), *columns]
+    table = _table()
+    lines = max(len(grid.header[i].split()) for i in shown)
+    for i in shown:
+        left = i in grid.left
+        table.add_column(
+            _header(text.plain(grid.header[i]), lines),
+            justify="left" if left else "right",
+            overflow="fold",
+            max_width=_NAME if left else None,
+            no_wrap=not left,
+        )
+    before: tuple[str, ...] = ()
+    for number, row in enumerate(grid.rows):
+        key = row[: grid.keys]
+        cells = [text.plain(row[i]) for i in shown]
+        if grid.rules and before and key[0] == before[0]:
+            cells[0] = ""  # a part is named once
+        table.add_row(*(Text(cell) for cell in cells), end_section=number in grid.rules)
+        before = key
+    return table
 
 
 def method_table(board: Board, columns: Sequence[ColumnInfo], stacked: bool) -> Table:
@@ -87,10 +153,10 @@ def method_table(board: Board, columns: Sequence[ColumnInfo], stacked: bool) -> 
         table.add_column(_header(column.title, lines), justify="right")
     for row, after in zip(board.rows, [*board.rows[1:], None], strict=True):
         name = Text(_broken(row.method, _NAME), style="" if row.rank is None else "bold")
-        for mark in marks(row, len(board.forget)):
+        for mark in text.marks(row, len(board.forget)):
             name.append(f"\n{mark}", style="not bold red")
         rank = "" if row.rank is None else f"{row.rank} {row.group}".rstrip()
-        cells = [_value(row, column, stacked) for column in columns]
+        cells = [_value(row, column, stacked, column.name == board.rank_by) for column in columns]
         table.add_row(Text(rank), name, *cells, end_section=after is not None and after.control and not row.control)
     return table
 
@@ -111,21 +177,23 @@ def concept_table(board: Board, rows: Sequence[Row]) -> Table:
         cells = []
         for row in rows:
             one = found[concept, row.method]
-            pair = ("n/a" if c.value is None else number(c.value, "1", 2) for c in (one.forget, one.retain))
-            word = status_of(one)
-            cells.append(Text(word, style="red") if word else Text(" ".join(f"{text:>4}" for text in pair)))
-        table.add_row(Text(plain(concept)), *cells, end_section=after is not None and kinds[after] != kinds[concept])
+            pair = ["n/a" if c.value is None else text.number(c.value, "1", 2) for c in (one.forget, one.retain)]
+            word = text.status_of(one)
+            cells.append(Text(word, style="red") if word else Text(" ".join(f"{value:>4}" for value in pair)))
+        table.add_row(
+            Text(text.plain(concept)), *cells, end_section=after is not None and kinds[after] != kinds[concept]
+        )
     return table
 
 
-def _value(row: Row, column: ColumnInfo, stacked: bool) -> Text:
+def _value(row: Row, column: ColumnInfo, stacked: bool, ranks: bool) -> Text:
     cell = row.cells[column.name]
-    text = Text(value_of(cell, column, row.control), style="red" if cell.value is None and cell.n_failed else "")
-    if column.name == "harmonic_mean" and not row.control:
-        text.stylize("bold")
-    if interval := interval_of(cell, column):
-        text.append(("\n" if stacked else " ") + interval, style="not bold dim")
-    return text
+    shown = Text(text.value_of(cell, column, row.control), style="red" if cell.value is None and cell.n_failed else "")
+    if ranks and not row.control:
+        shown.stylize("bold")
+    if interval := text.interval_of(cell, column):
+        shown.append(("\n" if stacked else " ") + interval, style="not bold dim")
+    return shown
 
 
 def _table() -> Table:
@@ -141,7 +209,7 @@ def _header(title: str, lines: int) -> Text:
 def _broken(name: str, width: int) -> str:
     """Return a label with line breaks after its separators, so that no line is longer than `width` if possible."""
     lines = [""]
-    for piece in re.split(r"(?<=[,\[ /_-])", plain(name)):
+    for piece in re.split(r"(?<=[,\[ /_-])", text.plain(name)):
         if lines[-1] and cell_len(lines[-1] + piece) > width:
             lines.append("")
         lines[-1] += piece
@@ -153,8 +221,8 @@ def _items(lines: Sequence[tuple[str, str]]) -> Table:
     table = Table.grid(padding=(0, 1, 0, 0))
     table.add_column()
     table.add_column(overflow="fold")
-    for text, style in lines:
-        table.add_row(Text("-", style=style), Text(text, style=style))
+    for line, style in lines:
+        table.add_row(Text("-", style=style), Text(line, style=style))
     return table
 
 

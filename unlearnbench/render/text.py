@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from unlearnbench.board import Board, ConceptRow, Identified, Row
-    from unlearnbench.cells import Cell, ColumnInfo
+    from unlearnbench.cells import Cell
+    from unlearnbench.columns import ColumnInfo
+    from unlearnbench.published import PublishedTable
 
 _ROLES: Final = ("forget", "retain")
 _UNSAFE: Final = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -27,17 +30,26 @@ def plain(text: str) -> str:
 
 
 def number(value: float, unit: str, digits: int = 3) -> str:
-    """Return a share as `.642`, a time in seconds with two or three significant digits."""
+    """Return a share as `.642`, a count in thousands or millions as `1.05M`, anything else with few digits."""
     if unit == "1":
         text = f"{value:.{digits}f}"
-        return text[1:] if text.startswith("0") else text
+        return re.sub(r"^(-?)0\.", r"\1.", text)
+    if unit == "weights":
+        for power, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+            if value >= power:
+                return f"{value / power:.3g}{letter}"
+        return f"{value:.0f}"
+    if unit == "n":
+        return f"{value:,.0f}"
+    if unit in ("", "%"):
+        return f"{value:g}"
     return f"{value:,.0f}" if value >= 9.95 else f"{value:.1f}" if value >= 0.095 else f"{value:.2f}"
 
 
 def value_of(cell: Cell, column: ColumnInfo, control: bool) -> str:
     """Return the value of a cell; 'n/a' = there is none, '-' = a control has no such value."""
     if cell.value is None:
-        return "-" if control and column.unit == "s" else "n/a"
+        return "-" if control and not column.controls else "n/a"
     return number(cell.value, column.unit)
 
 
@@ -114,7 +126,7 @@ def remarks(board: Board) -> list[str]:
         reasons: dict[str, list[str]] = {}
         for column in board.columns:
             cell = row.cells[column.name]
-            if cell.value is None and cell.note not in told and not (row.control and column.unit == "s"):
+            if cell.value is None and cell.note not in told and not (row.control and not column.controls):
                 reasons.setdefault(cell.note, []).append(column.title)
         lines += [f"{name}: n/a for {', '.join(titles)}: {plain(note)}" for note, titles in reasons.items()]
     return lines
@@ -122,7 +134,23 @@ def remarks(board: Board) -> list[str]:
 
 def legend(board: Board) -> list[str]:
     """Return what each column means."""
-    return [f"{column.title}: {column.description}" for column in board.columns]
+    shown = [*board.columns, *(() if board.ranked_by in board.columns else (board.ranked_by,))]
+    ranks = {board.rank_by: f"; it ranks the methods, {board.ranked_by.direction} is better"}
+    return [f"{column.title}: {column.description}{ranks.get(column.name, '')}" for column in shown]
+
+
+def origin(table: PublishedTable) -> list[str]:
+    """Return where a published table is from, how it was measured and what was checked of it."""
+    return [
+        f"source: {table.source}, {table.where}",
+        f"model: {table.model}; protocol: {table.protocol}",
+        f"checked: {table.verified}",
+    ]
+
+
+def p_value(p: float | None) -> str:
+    """Return a p-value with two digits, or why there is none."""
+    return "n/a" if p is None else "<.001" if p < 0.001 else number(p, "1")
 
 
 def _identified(thing: Identified) -> str:

@@ -1,0 +1,71 @@
+"""The columns a suite can ask for: what each holds, which values are better, and where they lie."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import Field
+
+from unlearnbench.api import Frozen
+from unlearnbench.spec import Column
+
+
+class ColumnInfo(Frozen):
+    """What a column of the board holds."""
+
+    name: Column
+    title: str
+    direction: Literal["higher", "lower"] = Field(description="which values are better")
+    low: float = Field(description="least possible value")
+    high: float | None = Field(description="greatest possible value; none = unbounded")
+    unit: str = Field(description="'1' for a share or a ratio")
+    controls: bool = Field(True, description="whether a control can have a value")
+    description: str
+
+    def better(self, first: float, second: float) -> bool:
+        """Return whether `first` is the better value."""
+        return first > second if self.direction == "higher" else first < second
+
+
+def _share(
+    name: Column, title: str, description: str, *, high: float | None = 1.0, controls: bool = True
+) -> ColumnInfo:
+    return ColumnInfo(
+        name=name, title=title, direction="higher", low=0.0, high=high, unit="1", controls=controls,
+        description=description,
+    )  # fmt: skip
+
+
+def _cost(name: Column, title: str, unit: str, description: str) -> ColumnInfo:
+    return ColumnInfo(
+        name=name, title=title, direction="lower", low=0.0, high=None, unit=unit, controls=False,
+        description=description,
+    )  # fmt: skip
+
+
+COLUMNS: Final[dict[Column, ColumnInfo]] = {
+    column.name: column
+    for column in (
+        _share("forget", "forget", "share of images of the forgotten concept that do not show it"),
+        _share("retain", "retain", "share of images of the other concepts that show theirs"),
+        _share("harmonic_mean", "harmonic mean", "of forget and retain"),
+        _share(
+            "forget_norm", "normalised forget", "where forget lies between unedited (0) and prompt-swap (1)",
+            controls=False,
+        ),
+        _share("retain_ratio", "retain ratio", "retain as a share of unedited's retain", high=None, controls=False),
+        _share(
+            "harmonic_mean_norm", "normalised harmonic mean", "of normalised forget and retain ratio, at most 1 each",
+            controls=False,
+        ),
+        _share("forget_direct", "forget direct", "on prompts that name the concept"),
+        _share("forget_indirect", "forget indirect", "on prompts that evoke the concept without its name"),
+        _share("neighbour", "retain neighbours", "retain on the concepts most like the forgotten one"),
+        _cost("edit_seconds", "edit seconds", "s", "median over edits [least, greatest]"),
+        _cost("peak_mem_mb", "peak memory", "MB", "of an edit, on a GPU; median over edits [least, greatest]"),
+        _cost(
+            "weights_changed", "weights changed", "weights",
+            "in the tensors that an edit replaces; median over edits [least, greatest]",
+        ),
+    )
+}  # fmt: skip
