@@ -9,8 +9,8 @@ for distribution in "$root" "$root/plugins/emojiworld" "$root/plugins/clip" "$ro
     python -m build --wheel --no-isolation --outdir "$work/dist" "$distribution"
 done
 python3 -m venv "$work/venv"
-export PATH="$work/venv/bin:$PATH" PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT="$root/constraints.txt"
-pip install --quiet "$work"/dist/*.whl
+export PATH="$work/venv/bin:$PATH" PIP_QUIET=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT="$root/constraints.txt"
+pip install "$work"/dist/*.whl
 mkdir "$work/stranger" && cd "$work/stranger"
 export UNLEARNBENCH_STORE="$work/stranger/store" HF_HUB_OFFLINE=1
 python "$root/tests/tutorial.py"

@@ -235,13 +235,18 @@ METHODS = (
 def unlearnbench_methods():
     return [
         MethodSpec(name, f"acme_methods:{cls}", "fake_params:ShiftParams", "a method", "a paper")
-        for name, cls in (("raising", "Raising"), ("absent", "Absent"), ("loud", "Loud"), ("leaving", "Leaving"))
+        for name, cls in (
+            ("quiet", "Quiet"), ("raising", "Raising"), ("absent", "Absent"), ("loud", "Loud"), ("leaving", "Leaving"),
+        )
     ]
 """
 )
 METHODS_CODE = f"""
 import sys
 from fake_method import Shift
+
+class Quiet(Shift):
+    pass
 
 class Raising(Shift):
     def edit(self, model, request, ctx):
@@ -262,18 +267,17 @@ class Loud(Shift):
 def test_methods_that_break_leave_the_others_and_the_output_alone(install, fake, call, tmp_path):
     install("acme-bad", METHODS)
     (tmp_path / "site" / "acme_methods.py").write_text(METHODS_CODE)
-    words = [w for name in ("shift", "raising", "absent", "loud", "leaving") for w in ("-m", name)]
-    words += ["-p", "loud.amount=0.5"]  # what the suite presets for shift
+    words = [w for name in ("quiet", "raising", "absent", "loud", "leaving") for w in ("-m", name)]
     code, out, err = call("run", "letters-quick", "-c", "alpha", *words, "--device", "cpu", "-f", "csv")
     assert code == 1
     assert len(out) + len(err) < 50_000
-    assert {"shift", "loud", "raising", "absent", "leaving"} < {line.partition(",")[0] for line in out.splitlines()}
+    assert {"quiet", "loud", "raising", "absent", "leaving"} < {line.partition(",")[0] for line in out.splitlines()}
     tables = stored(tmp_path)
-    for name in ("unedited", "prompt-swap", "shift", "loud"):
+    for name in ("unedited", "prompt-swap", "quiet", "loud"):
         assert tables[name].label.notna().all(), name
     for name in ("raising", "absent", "leaving"):
         assert set(tables[name].status) == {"failed"}, name
-    assert list(tables["loud"].p_yes) == list(tables["shift"].p_yes)
+    assert list(tables["loud"].p_yes) == list(tables["quiet"].p_yes)
     failures = dict(re.findall(r"^failed: edit (\w+) alpha: (.*); its traceback: ", err, re.MULTILINE))
     assert failures["raising"].startswith("RuntimeError: aaa")
     assert "'absent' of acme-bad 1.0" in failures["absent"]

@@ -12,6 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Pr
 import pluggy
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from unlearnbench.hookspecs import DatasetSpec as DatasetSpec
+from unlearnbench.hookspecs import EvaluatorSpec as EvaluatorSpec
+from unlearnbench.hookspecs import MethodSpec as MethodSpec
+from unlearnbench.hookspecs import ModelSource as ModelSource
+from unlearnbench.hookspecs import SuiteSource as SuiteSource
+
 if TYPE_CHECKING:
     import logging
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -283,99 +289,3 @@ class Evaluator(ABC, Generic[P]):
     @abstractmethod
     def score(self, samples: Sequence[Sample], question: Question) -> list[Score]:
         """Answer `question` for every sample, in order; an unreadable image gets p_yes = NaN and label None."""
-
-
-# ---------------------------------------------------------------- light specs that hooks return
-@dataclass(frozen=True)
-class MethodSpec:
-    """A method plugin.
-
-    Attributes:
-        name: what `--method` takes: lower-case letters, digits, '.', '_' and '-'.
-        target: "package.module:Class" of the `Method`; imported only when the method runs.
-        params: "package.module:Class" of its `Params`, in a module that imports nothing heavy.
-        summary: one line for `list`, of at most 200 characters.
-        paper: where the method comes from.
-        edits: patterns of the tensors that it changes; `unlearnbench check` holds it to them.
-    """
-
-    name: str
-    target: str
-    params: str
-    summary: str
-    paper: str
-    edits: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class EvaluatorSpec:
-    """An evaluator plugin.
-
-    Attributes:
-        name: what `--evaluator` takes: lower-case letters, digits, '.', '_' and '-'.
-        target: "package.module:Class" of the `Evaluator`; imported while planning, for its fingerprint.
-        params: "package.module:Class" of its `Params`, in a module that imports nothing heavy.
-        summary: one line for `list`, of at most 200 characters.
-        paper: where the judge comes from; may be empty.
-    """
-
-    name: str
-    target: str
-    params: str
-    summary: str
-    paper: str = ""
-
-
-@dataclass(frozen=True)
-class DatasetSpec:
-    """A data set plugin.
-
-    Attributes:
-        name: what `dataset` of a suite takes: lower-case letters, digits, '.', '_' and '-'.
-        target: "package.module:name" of a callable without arguments that returns a `ConceptDataset`.
-        summary: one line for `list`, of at most 200 characters.
-        version: version of the data set, for people: the prompts themselves enter keys.
-        licence: of the data.
-        warning: what may disturb in prompts or pictures, or 'none'.
-        digest: digest of the content of this version; `unlearnbench check` tells what it is.
-    """
-
-    name: str
-    target: str
-    summary: str
-    version: str
-    licence: str
-    warning: str = ""
-    digest: str = ""
-
-
-@dataclass(frozen=True)
-class ModelSource:
-    """A model that a distribution ships.
-
-    Attributes:
-        name: what `--model` takes: lower-case letters, digits, '.', '_' and '-'.
-        target: "package.module:name" of a callable without arguments that returns the folder.
-        summary: one line for `list`, of at most 200 characters.
-        licence: of the weights.
-    """
-
-    name: str
-    target: str
-    summary: str
-    licence: str
-
-
-@dataclass(frozen=True)
-class SuiteSource:
-    """A suite file (TOML) that a distribution ships.
-
-    Attributes:
-        name: what `run` takes; the `name` in the file should be the same.
-        path: the file; docs/reference/suite-file.md has its fields.
-        summary: one line for `list`, of at most 200 characters.
-    """
-
-    name: str
-    path: Path
-    summary: str

@@ -1,15 +1,118 @@
-"""The hooks of unlearnbench. Each returns a list of light specs: data, never a callback or a heavy object."""
+"""The hooks of unlearnbench. Each returns a list of light specs: data, never a callback or a heavy object.
+
+Authors of plugins import the specs from `unlearnbench.api`.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pluggy
 
 if TYPE_CHECKING:
-    from unlearnbench.api import DatasetSpec, EvaluatorSpec, MethodSpec, ModelSource, SuiteSource
+    from pathlib import Path
 
 hookspec = pluggy.HookspecMarker("unlearnbench")
+
+
+# ---------------------------------------------------------------- specs
+@dataclass(frozen=True)
+class MethodSpec:
+    """A method plugin.
+
+    Attributes:
+        name: what `--method` takes: lower-case letters, digits, '.', '_' and '-'.
+        target: "package.module:Class" of the `Method`; imported only when the method runs.
+        params: "package.module:Class" of its `Params`, in a module that imports nothing heavy.
+        summary: one line for `list`, of at most 200 characters.
+        paper: where the method comes from.
+        edits: patterns of the tensors that it changes; `unlearnbench check` holds it to them.
+    """
+
+    name: str
+    target: str
+    params: str
+    summary: str
+    paper: str
+    edits: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EvaluatorSpec:
+    """An evaluator plugin.
+
+    Attributes:
+        name: what `--evaluator` takes: lower-case letters, digits, '.', '_' and '-'.
+        target: "package.module:Class" of the `Evaluator`; imported while planning, for its fingerprint.
+        params: "package.module:Class" of its `Params`, in a module that imports nothing heavy.
+        summary: one line for `list`, of at most 200 characters.
+        paper: where the judge comes from; may be empty.
+    """
+
+    name: str
+    target: str
+    params: str
+    summary: str
+    paper: str = ""
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A data set plugin.
+
+    Attributes:
+        name: what `dataset` of a suite takes: lower-case letters, digits, '.', '_' and '-'.
+        target: "package.module:name" of a callable without arguments that returns a `ConceptDataset`.
+        summary: one line for `list`, of at most 200 characters.
+        version: version of the data set, for people: the prompts themselves enter keys.
+        licence: of the data.
+        warning: what may disturb in prompts or pictures, or 'none'.
+        digest: digest of the content of this version; `unlearnbench check` tells what it is.
+    """
+
+    name: str
+    target: str
+    summary: str
+    version: str
+    licence: str
+    warning: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model that a distribution ships.
+
+    Attributes:
+        name: what `--model` takes: lower-case letters, digits, '.', '_' and '-'.
+        target: "package.module:name" of a callable without arguments that returns the folder.
+        summary: one line for `list`, of at most 200 characters.
+        licence: of the weights.
+    """
+
+    name: str
+    target: str
+    summary: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class SuiteSource:
+    """A suite file (TOML) that a distribution ships.
+
+    Attributes:
+        name: what `run` takes; the `name` in the file should be the same.
+        path: the file; docs/reference/suite-file.md has its fields.
+        summary: one line for `list`, of at most 200 characters.
+    """
+
+    name: str
+    path: Path
+    summary: str
+
+
+# ---------------------------------------------------------------- hooks
 
 
 @hookspec
