@@ -80,7 +80,8 @@ def test_errors_of_an_entry_follow_from_their_axes():
     axes = ("forget", "retain", "adjacent", "indirect", "adversarial")
     found = table("genmu-2026")
     for row in found.rows:
-        assert float(harmonic_mean(*(row.values[axis] for axis in axes))) == pytest.approx(row.values["err"], abs=2e-4)
+        # Axes have three digits: .083 stands for 5 of 60.
+        assert float(harmonic_mean(*(row.values[axis] for axis in axes))) == pytest.approx(row.values["err"], abs=1e-3)
     mean = found.summary[0].values
     assert mean["err"] == pytest.approx(0.7245, abs=1e-4)
     assert float(harmonic_mean(*(mean[axis] for axis in axes))) == pytest.approx(0.824, abs=1e-3)  # another number
@@ -100,7 +101,7 @@ def test_a_harmonic_mean_of_accuracies_is_as_printed():
 
 def test_what_was_not_reported_is_missing():
     real = next(row for row in table("uce-coco").rows if row.method == "real images")
-    assert real.values["fid_sd"] is None
+    assert real.values["fid_real"] is None
 
 
 def test_an_unknown_table_is_a_mistake_with_a_hint():
