@@ -97,7 +97,7 @@ def test_the_fakes_conform(fake_plugins, run_unlearnbench):
     ("arguments", "code", "what", "hint"),
     [
         (("leters",), 2, "unknown method, evaluator, data set or package folder 'leters'", "did you mean 'letters'?"),
-        (("letters", "-x", "check_nothing=because"), 2, "unknown check 'check_nothing'", "Known:"),
+        (("letters", "-x", "check_nothing=because"), 2, "unknown check 'check_nothing'", "did you mean"),
         (("letters", "-x", "check_licence"), 2, "not of the form CHECK=REASON", "type for example -x"),
         (("letters", "-p", "threshold=0.5"), 2, "takes no parameter", "leave -p out"),
         (("brightness", "-p", "threshold=2"), 2, "less than or equal to 1", "unlearnbench show brightness"),
