@@ -1,6 +1,7 @@
 """Take the commands and changes of the tutorial from its page, and run them in the working directory.
 
-`python tests/tutorial.py` runs everything as a reader would, in a shell, with whatever `unlearnbench`, `pip` and `pytest` come first.
+`python tests/tutorial.py` runs everything as a reader would, in a shell, with whatever `unlearnbench`, `pip` and
+`pytest` come first.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).parents[1] / "docs" / "tutorial" / "your-method-in-fifteen-minutes.md"
 PACKAGE = "unlearnbench-nudge"
-_BLOCK = re.compile(r"^(?:<!-- (?P<mark>[^\n]+) -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(
+    r"^(?:<!-- (?P<mark>[^\n]+) -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 
 
 @dataclass(frozen=True)

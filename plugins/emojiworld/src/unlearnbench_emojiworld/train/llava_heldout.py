@@ -71,7 +71,7 @@ def ask(
     tails = tails[..., : int(lengths.max())]
     parts = [
         student.p_yes(part, tails.expand(len(part), -1, -1), lengths.expand(len(part), -1)) >= THRESHOLD
-        for part in features.split(PICTURES)
+        for part in torch.split(features, PICTURES)
     ]
     return torch.cat(parts).numpy()
 
