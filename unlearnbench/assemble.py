@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from unlearnbench.plan import CONTROLS, Cell, Plan
 from unlearnbench.results import COSTS
@@ -97,11 +97,14 @@ def _costs(cell: Cell, run: Run, store: Store) -> dict[str, float]:
     return {
         "edit_seconds": float(report["seconds"]),
         "peak_mem_mb": float(report["peak_mem_mb"]),
-        "weights_changed": float(_weights(folder / "edit.safetensors")),
+        "weights_changed": _weights(folder / "edit.safetensors"),
     }
 
 
-def _weights(path: Path) -> int:
-    """Return how many weights the tensors of an edit file hold, without reading them."""
-    with safe_open(path, framework="numpy") as stream:
-        return sum(math.prod(stream.get_slice(name).get_shape()) for name in stream.keys())  # noqa: SIM118
+def _weights(path: Path) -> float:
+    """Return how many weights the tensors of an edit file hold, without reading them; NaN for a damaged file."""
+    try:
+        with safe_open(path, framework="numpy") as stream:
+            return float(sum(math.prod(stream.get_slice(name).get_shape()) for name in stream.keys()))  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return math.nan
