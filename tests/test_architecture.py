@@ -13,7 +13,7 @@ LAYERS = [
     {"hookspecs", "api", "errors", "identity"},
     {"spec", "progress"},
     {"discovery", "plugins", "modelfiles"},
-    {"suites", "store", "model", "edits", "sampling"},
+    {"suites", "store", "model", "edits", "sampling", "editing"},
     {"plan"},
     {"stages"},
     {"execute"},
@@ -23,7 +23,7 @@ LAYERS = [
     {"render"},
     {"cli"},
 ]
-TORCH = {"model", "edits", "sampling", "stages", "testing", "checks"}
+TORCH = {"model", "editing", "edits", "sampling", "stages", "testing", "checks"}
 
 
 def modules():

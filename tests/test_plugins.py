@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from unlearnbench import plugins
 from unlearnbench.errors import UserError
 from unlearnbench.plugins import BrokenPlugin, load_plugins
 
@@ -116,6 +117,16 @@ def test_an_edited_plugin_has_another_origin(install):
     after = load_plugins().methods.get("good").origin()
     assert before.source != after.source
     assert (before.distribution, before.version) == ("acme-good", "1.0")
+
+
+def test_the_code_that_methods_share_enters_the_origin_of_methods_alone(tmp_path, monkeypatch):
+    registries = load_plugins()
+    method, judge = registries.methods.get("uce"), registries.evaluators.get("clip")
+    before = method.origin().source, judge.origin().source
+    (tmp_path / "layers.py").write_text("# other code\n")
+    monkeypatch.setattr(plugins, "EDITING", tmp_path)
+    assert method.origin().source != before[0]
+    assert judge.origin().source == before[1]
 
 
 def test_our_own_plugins_load():

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DISABLE", "GROUP", "KINDS", "NAME", "Entry", "PluginRecord", "Plugins", "Registry", "load_plugins"]
 
+EDITING = Path(__file__).parent / "editing"
 S = TypeVar("S", MethodSpec, EvaluatorSpec, DatasetSpec, ModelSource, SuiteSource)
 
 
@@ -51,10 +52,11 @@ class Entry(Generic[S]):
         return _import(getattr(self.spec, "params", ""), self)
 
     def origin(self) -> Origin:
-        """Return distribution, version and source digest of the plugin."""
-        return Origin(
-            distribution=self.plugin.distribution, version=self.plugin.version, source=_source_digest(self.plugin)
-        )
+        """Return distribution, version and source digest of the plugin, for a method `unlearnbench.editing` included."""
+        files = _source_files(self.plugin)
+        if isinstance(self.spec, MethodSpec):
+            files += [(f"editing/{p.name}", p) for p in EDITING.glob("*.py")]
+        return Origin(distribution=self.plugin.distribution, version=self.plugin.version, source=digest_files(files))
 
 
 @dataclass
@@ -209,11 +211,11 @@ def _import(target: str, entry: Entry[Any]) -> Any:
         ) from error
 
 
-def _source_digest(plugin: PluginRecord) -> str:
-    """Digest the python files of a plugin's package, so that an edited plugin never reuses old results."""
+def _source_files(plugin: PluginRecord) -> list[tuple[str, Path]]:
+    """List the python files of a plugin's package: they are digested, so an edited plugin never reuses old results."""
     if plugin.file is None:
-        return digest_files([])
+        return []
     file = Path(plugin.file)
     if file.name != "__init__.py":
-        return digest_files([(file.name, file)])
-    return digest_files((p.relative_to(file.parent).as_posix(), p) for p in file.parent.rglob("*.py"))
+        return [(file.name, file)]
+    return [(p.relative_to(file.parent).as_posix(), p) for p in file.parent.rglob("*.py")]

@@ -3,17 +3,9 @@
 import pytest
 import torch
 
+from unlearnbench.editing.layers import captured, prefixes, replaced, without_bias
 from unlearnbench.testing import tiny_model
-from unlearnbench_alphaedit.encoder import (
-    captured,
-    fc2_layers,
-    first_of_each,
-    moments,
-    prefixes,
-    replaced,
-    states,
-    without_bias,
-)
+from unlearnbench_alphaedit.encoder import fc2_layers, first_of_each, moments, states
 
 PROMPTS = ["a photo of a cat", "a photo of a dog", "cat", "", "a photo of a cat with a bird in the rain"]
 

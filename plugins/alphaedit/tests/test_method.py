@@ -9,11 +9,12 @@ import torch
 from pydantic import ValidationError
 
 from unlearnbench.api import EditPair, ForgetConcept, ModelInfo, Request
+from unlearnbench.editing.layers import captured
 from unlearnbench.edits import EditFile, read_edit, write_edit
 from unlearnbench.errors import UserError
 from unlearnbench.testing import tiny_model
 from unlearnbench_alphaedit import session
-from unlearnbench_alphaedit.encoder import captured, fc2_layers, moments, states
+from unlearnbench_alphaedit.encoder import fc2_layers, moments, states
 from unlearnbench_alphaedit.method import AlphaEdit
 from unlearnbench_alphaedit.params import AlphaEditParams
 from unlearnbench_alphaedit.prompts import edit_pairs, retained

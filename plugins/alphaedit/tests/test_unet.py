@@ -7,12 +7,12 @@ import torch
 from pydantic import ValidationError
 
 from unlearnbench.api import EditPair, ForgetConcept, Request
+from unlearnbench.editing.latents import add_noise, predict, sample_latents
+from unlearnbench.editing.layers import captured
 from unlearnbench.errors import UserError
 from unlearnbench.progress import Reporter
 from unlearnbench.stages import HarnessContext
 from unlearnbench.testing import sd14_shaped, tiny_model
-from unlearnbench_alphaedit.encoder import captured
-from unlearnbench_alphaedit.latents import add_noise, predict, sample_latents
 from unlearnbench_alphaedit.method import AlphaEdit
 from unlearnbench_alphaedit.params import AlphaEditParams
 from unlearnbench_alphaedit.places import InUNet, Noisy, prepare

@@ -7,12 +7,13 @@ import torch
 from pydantic import ValidationError
 
 from unlearnbench.api import EditPair, ForgetConcept, ModelInfo, Request
+from unlearnbench.editing.latents import add_noise, predict, sample_latents
+from unlearnbench.editing.layers import captured, prefixes
 from unlearnbench.errors import UserError
 from unlearnbench.progress import Reporter
 from unlearnbench.stages import HarnessContext
 from unlearnbench.testing import sd14_shaped, tiny_model
-from unlearnbench_memit.latents import add_noise, predict, sample_latents
-from unlearnbench_memit.layers import captured, choose, prefixes
+from unlearnbench_memit.layers import choose
 from unlearnbench_memit.method import MEMIT
 from unlearnbench_memit.moments import collect, weighted
 from unlearnbench_memit.params import MEMITParams

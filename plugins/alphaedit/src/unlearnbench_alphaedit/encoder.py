@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
+from unlearnbench.editing.layers import captured, prefixes
 from unlearnbench_alphaedit.nullspace import Moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from unlearnbench.model import Model
 
@@ -29,44 +29,6 @@ def fc2_layers(text_encoder: torch.nn.Module) -> dict[Name, torch.nn.Linear]:
         if (match := FC2.search(name)) and isinstance(module, torch.nn.Linear)
     }
     return dict(sorted(found.items()))
-
-
-@contextmanager
-def captured(layers: Mapping[Name, torch.nn.Linear]) -> Iterator[dict[Name, tuple[torch.Tensor, torch.Tensor]]]:
-    """Record (input, output with bias) of each layer in the last forward pass inside the block."""
-    seen: dict[Name, tuple[torch.Tensor, torch.Tensor]] = {}
-
-    def keep(number: Name) -> Callable[..., None]:
-        def hook(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-            seen[number] = (inputs[0].detach(), output.detach())
-
-        return hook
-
-    handles = [layer.register_forward_hook(keep(number)) for number, layer in layers.items()]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
-def replaced(layer: torch.nn.Linear, value: torch.Tensor) -> Iterator[None]:
-    """Let `layer` put out `value` plus its bias, whatever goes in; `value` may ask for a gradient."""
-
-    def hook(*_: Any) -> torch.Tensor:
-        return value if layer.bias is None else value + layer.bias
-
-    handle = layer.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def without_bias(layer: torch.nn.Linear, output: torch.Tensor) -> torch.Tensor:
-    """Return W k for an output W k + b."""
-    return output if layer.bias is None else output - layer.bias
 
 
 def states(model: Model, ids: torch.Tensor) -> torch.Tensor:
@@ -95,27 +57,6 @@ def moments(model: Model, layers: Mapping[Name, torch.nn.Linear], prompts: Seque
         for number, (inputs, _) in seen.items():
             sums[number].add(inputs.flatten(0, 1)[columns].T, counts[here])
     return sums
-
-
-def prefixes(ids: torch.Tensor) -> torch.Tensor:
-    """Number the distinct prefixes of token sequences.
-
-    The text encoder is causal: two positions with the same prefix have the same inputs and outputs in every layer.
-
-    Args:
-        ids: [n, positions] token ids.
-
-    Returns:
-        [n, positions] numbers from 0 on; equal exactly where position and all ids up to it are equal.
-    """
-    groups = torch.empty_like(ids)
-    before = torch.zeros(len(ids), dtype=ids.dtype, device=ids.device)
-    offset = 0
-    for position in range(ids.shape[1]):
-        _, before = torch.unique(torch.stack([before, ids[:, position]]), dim=1, return_inverse=True)
-        groups[:, position] = before + offset
-        offset += int(before.max()) + 1
-    return groups
 
 
 def first_of_each(groups: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from unlearnbench_alphaedit.encoder import Name, captured, prefixes, states, without_bias
-from unlearnbench_alphaedit.latents import predict
+from unlearnbench.editing.latents import predict
+from unlearnbench.editing.layers import captured, prefixes, without_bias
+from unlearnbench_alphaedit.encoder import Name, states
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

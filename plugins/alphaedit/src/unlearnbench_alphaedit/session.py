@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from unlearnbench_alphaedit.encoder import captured, without_bias
-from unlearnbench_alphaedit.latents import add_noise, sample_latents
+from unlearnbench.editing.latents import add_noise, sample_latents
+from unlearnbench.editing.layers import captured, without_bias
+from unlearnbench.editing.refine import refine
+from unlearnbench.editing.subnormal import without_subnormals
 from unlearnbench_alphaedit.places import Noisy
-from unlearnbench_alphaedit.refine import refine, without_denormals
 from unlearnbench_alphaedit.solve import collapse, projected, unprojected
 
 if TYPE_CHECKING:
@@ -118,9 +119,10 @@ class Session:
             if params.values == "unet" and noisy is not None and target is not None:
                 edited, start = partial(self.place.predict, batch, noisy), without_bias(layer, output)
                 rate, steps = params.learning_rate, params.inner_steps
-                values, losses = without_denormals(
-                    partial(refine, layer, start, edited, target, learning_rate=rate, steps=steps)
-                )
+                with without_subnormals() as worker:
+                    values, losses = worker.run(
+                        partial(refine, layer, start, edited, target, learning_rate=rate, steps=steps)
+                    )
                 trace.losses[-1].append(losses)
             keys = inputs.flatten(0, -2).T.double()
             left = write(layer, keys, values, groups, self.constraints[name], params.lamb)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from unlearnbench_alphaedit.encoder import Name, captured
-from unlearnbench_alphaedit.latents import add_noise, predict, sample_latents
+from unlearnbench.editing.latents import add_noise, predict, sample_latents
+from unlearnbench.editing.layers import captured
 from unlearnbench_alphaedit.nullspace import Moment
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from unlearnbench.api import EditContext
     from unlearnbench.model import Model
+    from unlearnbench_alphaedit.encoder import Name
     from unlearnbench_alphaedit.params import AlphaEditParams
 
 # transformer blocks are where the UNet has cross-attention

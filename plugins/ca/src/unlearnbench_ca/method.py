@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from unlearnbench.api import Method
+from unlearnbench.editing.subnormal import without_subnormals
 from unlearnbench.errors import UserError
 from unlearnbench_ca.anchors import make_images
 from unlearnbench_ca.data import Concept, Data
@@ -16,7 +17,7 @@ from unlearnbench_ca.layers import trained
 from unlearnbench_ca.loss import ablation_loss
 from unlearnbench_ca.params import CAParams
 from unlearnbench_ca.prompts import anchor_prompts, rule_of
-from unlearnbench_ca.student import Student, bos_detached, without_denormals
+from unlearnbench_ca.student import Student, bos_detached
 
 if TYPE_CHECKING:
     from unlearnbench.api import EditContext, ForgetConcept, ModelInfo, Request
@@ -68,7 +69,7 @@ class ConceptAblation(Method[CAParams]):
         rate = scaled_rate(params)
         optimizer = torch.optim.AdamW(student.masters.values(), lr=rate, weight_decay=params.weight_decay)
         losses: list[float] = []
-        with bos_detached(model.cross_attention()), without_denormals() as worker:
+        with bos_detached(model.cross_attention()), without_subnormals() as worker:
             for number in ctx.progress(range(params.iterations), "iterations"):
                 generator = ctx.generator("iteration", number)
                 losses.append(worker.run(partial(step, student, data, optimizer, generator)))

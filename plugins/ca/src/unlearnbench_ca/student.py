@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
 from torch.func import functional_call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from unlearnbench.model import Model
-
-T = TypeVar("T")
 
 
 class Student:
@@ -109,25 +106,3 @@ def bos_detached(attention: Mapping[str, torch.nn.Module]) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-class Worker:
-    """Calls functions one by one in a thread of its own."""
-
-    def __init__(self, thread: ThreadPoolExecutor) -> None:
-        self._thread = thread
-
-    def run(self, function: Callable[[], T]) -> T:
-        """Call a function, wait for it, and return or raise what it does."""
-        return self._thread.submit(function).result()
-
-
-@contextmanager
-def without_denormals() -> Iterator[Worker]:
-    """Lend a thread that treats subnormal numbers as zero; a CPU is many times slower on them.
-
-    The mode belongs to a thread, and the worker threads that torch starts for it take it over. The caller's own mode
-    and workers stay as they are.
-    """
-    with ThreadPoolExecutor(max_workers=1, initializer=torch.set_flush_denormal, initargs=(True,)) as thread:
-        yield Worker(thread)

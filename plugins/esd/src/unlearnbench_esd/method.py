@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from unlearnbench.api import Method
+from unlearnbench.editing.subnormal import without_subnormals
 from unlearnbench.errors import UserError
 from unlearnbench_esd.buffer import Buffer, Filler, Prompts
 from unlearnbench_esd.layers import trained
 from unlearnbench_esd.params import ESDParams
-from unlearnbench_esd.student import Student, Teacher, without_denormals
+from unlearnbench_esd.student import Student, Teacher
 from unlearnbench_esd.trajectory import ddim_scheduler
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class ESD(Method[ESDParams]):
         buffer = Buffer(fill, params.passes, ctx.generator)
         optimizer = torch.optim.Adam(student.masters.values(), lr=params.learning_rate)
         losses: list[float] = []
-        with without_denormals() as worker:
+        with without_subnormals() as worker:
             for number in ctx.progress(range(params.iterations), "iterations"):
                 points = worker.run(partial(buffer.take, params.batch))
                 losses.append(worker.run(partial(step, student, prompts, points, optimizer)))

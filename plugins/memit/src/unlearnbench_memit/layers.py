@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +10,7 @@ import torch
 from unlearnbench.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator
 
     from unlearnbench.model import Model
     from unlearnbench_memit.params import MEMITParams
@@ -49,55 +48,3 @@ def _linears(module: torch.nn.Module, pattern: re.Pattern[str]) -> Iterator[tupl
     for name, part in module.named_modules():
         if isinstance(part, torch.nn.Linear) and (match := pattern.search(name)):
             yield name, part, match
-
-
-@contextmanager
-def captured(modules: Mapping[str, torch.nn.Module]) -> Iterator[dict[str, tuple[torch.Tensor, torch.Tensor]]]:
-    """Record (first input, first output) of each module in the last forward pass inside the block."""
-    seen: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
-
-    def keep(name: str) -> Callable[..., None]:
-        def hook(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: Any) -> None:
-            seen[name] = (inputs[0].detach(), (output[0] if isinstance(output, tuple) else output).detach())
-
-        return hook
-
-    handles = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
-def replaced(layer: torch.nn.Linear, value: torch.Tensor) -> Iterator[None]:
-    """Let `layer` put out `value` plus its bias, whatever goes in; `value` may ask for a gradient."""
-
-    def hook(*_: Any) -> torch.Tensor:
-        return value if layer.bias is None else value + layer.bias
-
-    handle = layer.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def without_bias(layer: torch.nn.Linear, output: torch.Tensor) -> torch.Tensor:
-    """Return W k for an output W k + b."""
-    return output if layer.bias is None else output - layer.bias
-
-
-def prefixes(ids: torch.Tensor) -> torch.Tensor:
-    """Number the distinct beginnings of token sequences, [n, positions].
-
-    The text encoder is causal: positions with equal beginnings have equal inputs and outputs in each of its layers.
-    """
-    numbers: list[torch.Tensor] = []
-    count = 0
-    for position in range(1, ids.shape[1] + 1):
-        _, number = torch.unique(ids[:, :position], dim=0, return_inverse=True)
-        numbers.append(number + count)
-        count += int(number.max()) + 1
-    return torch.stack(numbers, dim=1)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from unlearnbench_memit.latents import add_noise, predict, sample_latents
-from unlearnbench_memit.layers import captured, prefixes
+from unlearnbench.editing.latents import add_noise, predict, sample_latents
+from unlearnbench.editing.layers import captured, prefixes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from unlearnbench_memit.latents import predict
-from unlearnbench_memit.layers import captured, prefixes, without_bias
+from unlearnbench.editing.latents import predict
+from unlearnbench.editing.layers import captured, prefixes, without_bias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

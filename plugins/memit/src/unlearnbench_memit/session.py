@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from unlearnbench_memit.latents import add_noise, sample_latents
-from unlearnbench_memit.layers import captured
+from unlearnbench.editing.latents import add_noise, sample_latents
+from unlearnbench.editing.layers import captured
+from unlearnbench.editing.refine import refine
+from unlearnbench.editing.subnormal import without_subnormals
 from unlearnbench_memit.places import Batch
 from unlearnbench_memit.solve import collapse, right_factor
-from unlearnbench_memit.values import refine, without_denormals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -109,18 +110,18 @@ class Session:
         inputs, output = self.place.look(name, batch)
         target, values = self.place.wanted(name, batch)
         if self.values == "unet" and target is not None:
-            values, losses = without_denormals(
-                partial(
-                    refine,
-                    layer,
-                    output,
-                    partial(self.place.predict, batch),
-                    target,
-                    learning_rate=params.learning_rate,
-                    steps=params.inner_steps,
-                    clamp=params.clamp_norm_factor,
-                )
+            refined = partial(
+                refine,
+                layer,
+                output,
+                partial(self.place.predict, batch),
+                target,
+                learning_rate=params.learning_rate,
+                steps=params.inner_steps,
+                clamp=params.clamp_norm_factor,
             )
+            with without_subnormals() as worker:
+                values, losses = worker.run(refined)
             trace.losses[concept][-1].append(losses)
         return inputs, values, output
 

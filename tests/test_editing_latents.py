@@ -5,8 +5,8 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
+from unlearnbench.editing.latents import add_noise, lms_scheduler, sample_latents
 from unlearnbench.testing import tiny_model
-from unlearnbench_alphaedit.latents import add_noise, lms_scheduler, sample_latents
 
 
 @pytest.fixture(scope="module")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
 
-from unlearnbench_memit.layers import replaced
+from unlearnbench.editing.layers import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-T = TypeVar("T")
 
 
 def refine(
@@ -23,7 +20,7 @@ def refine(
     *,
     learning_rate: float,
     steps: int,
-    clamp: float | None,
+    clamp: float | None = None,
 ) -> tuple[torch.Tensor, list[float]]:
     """Minimise ‖predict() − target‖² (mean) over the output z of one layer, by Adam.
 
@@ -62,12 +59,3 @@ def clamped(z: torch.Tensor, start: torch.Tensor, factor: float) -> torch.Tensor
     bound = factor * start.norm(dim=-1, keepdim=True)
     shortened: torch.Tensor = start + delta * (bound / length).clamp(max=1.0)
     return shortened
-
-
-def without_denormals(function: Callable[[], T]) -> T:
-    """Call a function in a thread of its own that treats subnormal numbers as zero; a CPU is many times slower on them.
-
-    The mode belongs to the thread and to the workers that torch starts for it, so the caller's stays as it is.
-    """
-    with ThreadPoolExecutor(max_workers=1, initializer=torch.set_flush_denormal, initargs=(True,)) as thread:
-        return thread.submit(function).result()
