@@ -52,7 +52,7 @@ class Entry(Generic[S]):
         return _import(getattr(self.spec, "params", ""), self)
 
     def origin(self) -> Origin:
-        """Return distribution, version and source digest of the plugin, for a method `unlearnbench.editing` included."""
+        """Return distribution, version and source digest of the plugin, and of `unlearnbench.editing` for a method."""
         files = _source_files(self.plugin)
         if isinstance(self.spec, MethodSpec):
             files += [(f"editing/{p.name}", p) for p in EDITING.glob("*.py")]
