@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from unlearnbench.testing.conformance import parametrize_with_checks
     from unlearnbench.testing.fakes import Brightness, BrightnessParams, Letters, ShiftParams
+    from unlearnbench.testing.lending import edit_context, try_edit
     from unlearnbench.testing.models import sd14_shaped, tiny_folder, tiny_model
     from unlearnbench.testing.shift import Shift
 
@@ -20,10 +21,12 @@ __all__ = [
     "Letters",
     "Shift",
     "ShiftParams",
+    "edit_context",
     "parametrize_with_checks",
     "sd14_shaped",
     "tiny_folder",
     "tiny_model",
+    "try_edit",
 ]
 
 _HOMES = {
@@ -32,10 +35,12 @@ _HOMES = {
     "Letters": "fakes",
     "Shift": "shift",
     "ShiftParams": "fakes",
+    "edit_context": "lending",
     "parametrize_with_checks": "conformance",
     "sd14_shaped": "models",
     "tiny_folder": "models",
     "tiny_model": "models",
+    "try_edit": "lending",
 }
 
 

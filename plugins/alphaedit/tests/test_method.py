@@ -1,23 +1,19 @@
 """The method on a small Stable Diffusion, through the interface that the harness uses."""
 
-import hashlib
-import logging
-from dataclasses import dataclass, field
-
 import pytest
 import torch
 from pydantic import ValidationError
 
 from unlearnbench.api import EditPair, ForgetConcept, ModelInfo, Request
 from unlearnbench.editing.layers import captured
+from unlearnbench.editing.prompts import edit_pairs, retained
 from unlearnbench.edits import EditFile, read_edit, write_edit
 from unlearnbench.errors import UserError
-from unlearnbench.testing import tiny_model
+from unlearnbench.testing import edit_context, tiny_model, try_edit
 from unlearnbench_alphaedit import session
 from unlearnbench_alphaedit.encoder import fc2_layers, moments, states
 from unlearnbench_alphaedit.method import AlphaEdit
 from unlearnbench_alphaedit.params import AlphaEditParams
-from unlearnbench_alphaedit.prompts import edit_pairs, retained
 
 CAT = ForgetConcept(
     id="cat",
@@ -37,37 +33,13 @@ REQUEST = Request(forget=(CAT,), retain=("a photo of a bird", "a green tree", "A
 FAST = {"edits": 1, "batch": 2, "inner_steps": 2, "latent_steps": 2, "min_dim": 16, "lamb": 0.05}
 
 
-@dataclass
-class Context:
-    """Stands in for the harness."""
-
-    seed: int = 0
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    tmp: None = None
-    log: logging.Logger = field(default_factory=lambda: logging.getLogger("test"))
-    values: dict = field(default_factory=dict)
-
-    def generator(self, *scope):
-        digest = hashlib.sha256(repr((self.seed, *scope)).encode()).digest()
-        return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-
-    def progress(self, items, label):
-        return iter(items)
-
-    def report(self, **values):
-        self.values.update(values)
-
-
 @pytest.fixture(scope="module")
 def model():
     return tiny_model()
 
 
 def run(model, request=REQUEST, seed=0, **params):
-    context = Context(seed)
-    with model.edited():
-        assert AlphaEdit(AlphaEditParams(**(FAST | params))).edit(model, request, context) is None
-        return model.diff(), context.values
+    return try_edit(AlphaEdit(AlphaEditParams(**(FAST | params))), model, request, seed)
 
 
 def weight(changed, layer):
@@ -99,7 +71,7 @@ def test_t_ae_10_bos_and_retain_outputs_of_each_edited_layer_stay(model):
     # one prompt has 40 columns and leaves 24 of 64 dimensions exactly null
     request = Request(forget=(CAT,), retain=("a photo of a bird",))
     with model.edited():
-        AlphaEdit(AlphaEditParams(**(FAST | {"null_rule": "rank", "min_dim": 24}))).edit(model, request, Context())
+        AlphaEdit(AlphaEditParams(**(FAST | {"null_rule": "rank", "min_dim": 24}))).edit(model, request, edit_context())
         after = outputs()
     for number in (1, 2):
         torch.testing.assert_close(after[number][:, 0], before[number][:, 0], rtol=0, atol=1e-5)  # BOS of all prompts
@@ -127,7 +99,7 @@ def test_one_edit_is_the_closed_form_of_captured_keys_and_naive_values(model):
     """Follow the method step by step, d x d, in double precision."""
     lamb, seed = 0.05, 3
     changed, _ = run(model, values="naive", seed=seed, batch=5)
-    rows = torch.randint(3, (5,), generator=Context(seed).generator("pairs", "cat", 0))
+    rows = torch.randint(3, (5,), generator=edit_context(seed).generator("pairs", "cat", 0))
     prompts = [(CAT.pairs[int(i)].prompt, CAT.pairs[int(i)].target) for i in rows]
     layers = fc2_layers(model.text_encoder)
 
@@ -245,7 +217,7 @@ def test_without_retain_prompts_every_direction_may_be_used(model):
 def test_t_ae_12_an_edit_read_from_its_file_gives_the_same_outputs(model, tmp_path):
     prompts = ["a photo of a cat", "a green tree"]
     with model.edited():
-        AlphaEdit(AlphaEditParams(**FAST)).edit(model, REQUEST, Context())
+        AlphaEdit(AlphaEditParams(**FAST)).edit(model, REQUEST, edit_context())
         edited = model.encode(prompts).states.clone()
         file = EditFile(tensors=model.diff(), key="ub1:0", base=model.info.fingerprint, task={})
     write_edit(tmp_path / "edit.safetensors", file)
@@ -294,4 +266,4 @@ def test_supports_names_the_reason(model):
 def test_a_text_encoder_without_such_layers_is_refused(model, monkeypatch):
     monkeypatch.setattr("unlearnbench_alphaedit.method.fc2_layers", lambda encoder: {})
     with pytest.raises(UserError, match="fc2"):
-        AlphaEdit(AlphaEditParams()).edit(model, REQUEST, Context())
+        AlphaEdit(AlphaEditParams()).edit(model, REQUEST, edit_context())

@@ -1,7 +1,5 @@
 """The edit of the UNet's feed-forward layers, the report's ablation."""
 
-import logging
-
 import pytest
 import torch
 from pydantic import ValidationError
@@ -10,9 +8,7 @@ from unlearnbench.api import EditPair, ForgetConcept, Request
 from unlearnbench.editing.latents import add_noise, predict, sample_latents
 from unlearnbench.editing.layers import captured
 from unlearnbench.errors import UserError
-from unlearnbench.progress import Reporter
-from unlearnbench.stages import HarnessContext
-from unlearnbench.testing import sd14_shaped, tiny_model
+from unlearnbench.testing import edit_context, sd14_shaped, tiny_model, try_edit
 from unlearnbench_alphaedit.method import AlphaEdit
 from unlearnbench_alphaedit.params import AlphaEditParams
 from unlearnbench_alphaedit.places import InUNet, Noisy, prepare
@@ -36,20 +32,13 @@ REQUEST = Request(forget=(CAT,), retain=RETAIN)
 FAST = {"matrices": "ffn", "edits": 1, "batch": 2, "inner_steps": 2, "latent_steps": 2, "min_dim": 16, "lamb": 0.05}
 
 
-def context(seed=0):
-    return HarnessContext(seed, torch.device("cpu"), None, logging.getLogger("test"), Reporter(), {})
-
-
 @pytest.fixture(scope="module", params=[1, 2])
 def model(request):
     return tiny_model(version=request.param)
 
 
 def run(model, request=REQUEST, seed=0, **params):
-    lent = context(seed)
-    with model.edited():
-        assert AlphaEdit(AlphaEditParams(**(FAST | params))).edit(model, request, lent) is None
-        return model.diff(), lent.values
+    return try_edit(AlphaEdit(AlphaEditParams(**(FAST | params))), model, request, seed)
 
 
 def test_stable_diffusion_1_4_has_16_such_matrices():
@@ -88,8 +77,8 @@ def test_the_spectrum_of_every_layer_is_reported(model):
 
 def test_moments_are_those_of_the_noisy_latents_of_the_retain_prompts(model):
     layers, params = ffn_layers(model.unet), AlphaEditParams(**FAST)
-    found = ffn_moments(model, layers, RETAIN, params, context())
-    draw = context().generator("retain")
+    found = ffn_moments(model, layers, RETAIN, params, edit_context())
+    draw = edit_context().generator("retain")
     rows = torch.randperm(5, generator=draw).tolist()
     grams = {name: torch.zeros(layer.in_features, layer.in_features).double() for name, layer in layers.items()}
     columns, seen = dict.fromkeys(layers, 0), {}
@@ -117,10 +106,10 @@ def test_moments_are_those_of_the_noisy_latents_of_the_retain_prompts(model):
 
 def test_no_more_retain_prompts_are_drawn_than_asked_for(model):
     layers = ffn_layers(model.unet)
-    whole = ffn_moments(model, layers, RETAIN, AlphaEditParams(**FAST), context())
-    part = ffn_moments(model, layers, RETAIN, AlphaEditParams(**(FAST | {"retain_latents": 3})), context())
+    whole = ffn_moments(model, layers, RETAIN, AlphaEditParams(**FAST), edit_context())
+    part = ffn_moments(model, layers, RETAIN, AlphaEditParams(**(FAST | {"retain_latents": 3})), edit_context())
     assert all(5 * part[name].columns == 3 * whole[name].columns > 0 for name in layers)
-    none = ffn_moments(model, layers, [], AlphaEditParams(**FAST), context())
+    none = ffn_moments(model, layers, [], AlphaEditParams(**FAST), edit_context())
     assert all(moment.columns == 0 for moment in none.values())
 
 
@@ -128,7 +117,7 @@ def test_one_edit_is_the_closed_form_of_captured_keys_and_naive_values(model):
     """Follow the method step by step, d x d, in double precision."""
     lamb, seed = 0.05, 3
     changed, _ = run(model, values="naive", seed=seed)
-    lent, layers = context(seed), ffn_layers(model.unet)
+    lent, layers = edit_context(seed), ffn_layers(model.unet)
     rows = torch.randint(2, (2,), generator=lent.generator("pairs", "cat", 0))
     prompts = [(CAT.pairs[int(i)].prompt, CAT.pairs[int(i)].target) for i in rows]
     edit, target = (model.encode([pair[side] for pair in prompts]).states for side in (0, 1))
@@ -172,7 +161,7 @@ def test_t_ae_10_retain_inputs_keep_their_outputs_where_the_null_space_is_exact(
     layers, seed = ffn_layers(model.unet), 0
     request = Request(forget=(CAT,), retain=RETAIN[:1])
     with model.edited():
-        draw = context(seed).generator("retain")
+        draw = edit_context(seed).generator("retain")
         torch.randperm(1, generator=draw)
         text, empty = model.encode(RETAIN[:1]).states, model.encode([""]).states
         latents = sample_latents(model, text, empty, steps=2, guidance=7.5, generator=draw)
@@ -181,7 +170,9 @@ def test_t_ae_10_retain_inputs_keep_their_outputs_where_the_null_space_is_exact(
             predict(model, noisy, t, text)
         keys = {name: inputs.clone() for name, (inputs, _) in seen.items()}
         before = {name: layers[name](keys[name]) for name in layers}
-        AlphaEdit(AlphaEditParams(**(FAST | {"null_tol": 1e-10, "min_dim": 1}))).edit(model, request, context(seed))
+        AlphaEdit(AlphaEditParams(**(FAST | {"null_tol": 1e-10, "min_dim": 1}))).edit(
+            model, request, edit_context(seed)
+        )
         for name, layer in layers.items():
             torch.testing.assert_close(layer(keys[name]), before[name], rtol=0, atol=1e-5)
             other = torch.randn(1, 4, layer.in_features, generator=torch.Generator().manual_seed(1))
@@ -259,4 +250,4 @@ def test_layer_numbers_belong_to_the_text_encoder():
 def test_a_unet_without_such_layers_is_refused(model, monkeypatch):
     monkeypatch.setattr("unlearnbench_alphaedit.method.ffn_layers", lambda unet: {})
     with pytest.raises(UserError, match="feed-forward"):
-        AlphaEdit(AlphaEditParams(matrices="ffn")).edit(model, REQUEST, context())
+        AlphaEdit(AlphaEditParams(matrices="ffn")).edit(model, REQUEST, edit_context())

@@ -1,17 +1,13 @@
 """Anchor images: how they are made, kept and read."""
 
-import logging
-
 import pytest
 import torch
 from PIL import Image
 
 from unlearnbench.api import ForgetConcept
-from unlearnbench.progress import Reporter
 from unlearnbench.sampling import sample
 from unlearnbench.spec import SamplerSpec
-from unlearnbench.stages import HarnessContext
-from unlearnbench.testing import tiny_model
+from unlearnbench.testing import edit_context, tiny_model
 from unlearnbench_ca import anchors, data
 from unlearnbench_ca.anchors import encode_images, make_images, read_image
 from unlearnbench_ca.augment import FAR, NEAR
@@ -28,16 +24,12 @@ def model():
     return tiny_model()
 
 
-def context(tmp, seed=0):
-    return HarnessContext(seed, torch.device("cpu"), tmp, logging.getLogger("test"), Reporter(), {})
-
-
 def params(**changes):
     return CAParams(**({"images": 7, "image_steps": 2, "batch": 4} | changes))
 
 
 def test_prompts_take_turns(model, tmp_path):
-    found = make_images(model, CAT, PROMPTS, params(), context(tmp_path))
+    found = make_images(model, CAT, PROMPTS, params(), edit_context(0, tmp_path))
     numbers = [number for number, _ in found]
     assert sorted(numbers[:3]) == sorted(numbers[3:6]) == [0, 1, 2]
     assert len({file for _, file in found}) == 7
@@ -45,12 +37,12 @@ def test_prompts_take_turns(model, tmp_path):
 
 
 def test_fewer_images_than_prompts_are_of_distinct_prompts(model, tmp_path):
-    numbers = [n for n, _ in make_images(model, CAT, PROMPTS, params(images=2), context(tmp_path))]
+    numbers = [n for n, _ in make_images(model, CAT, PROMPTS, params(images=2), edit_context(0, tmp_path))]
     assert len(set(numbers)) == len(numbers) == 2
 
 
 def test_images_are_those_of_the_harness_sampler(model, tmp_path):
-    found = make_images(model, CAT, PROMPTS[:1], params(images=1, exclude_concept=True), context(tmp_path))
+    found = make_images(model, CAT, PROMPTS[:1], params(images=1, exclude_concept=True), edit_context(0, tmp_path))
     seed = int(found[0][1].name.partition("-")[0])
     spec = SamplerSpec(scheduler="dpm++", steps=2, guidance=6.0)
     wanted = sample(model, PROMPTS[:1], [seed], spec, negative_prompt="cat")[0]
@@ -66,13 +58,13 @@ def test_images_are_made_once_and_again_for_other_settings(model, tmp_path, monk
         return sample(model, prompts, *args, **kwargs)
 
     monkeypatch.setattr(anchors, "sample", counted)
-    first = make_images(model, CAT, PROMPTS, params(), context(tmp_path))
+    first = make_images(model, CAT, PROMPTS, params(), edit_context(0, tmp_path))
     assert made == [3, 3, 1]
-    assert make_images(model, CAT, PROMPTS, params(), context(tmp_path)) == first
+    assert make_images(model, CAT, PROMPTS, params(), edit_context(0, tmp_path)) == first
     assert made == [3, 3, 1]
-    make_images(model, CAT, PROMPTS, params(image_steps=3), context(tmp_path))
+    make_images(model, CAT, PROMPTS, params(image_steps=3), edit_context(0, tmp_path))
     assert len(made) == 6
-    assert make_images(model, CAT, PROMPTS, params(), context(tmp_path, seed=1)) != first
+    assert make_images(model, CAT, PROMPTS, params(), edit_context(1, tmp_path)) != first
 
 
 def test_an_image_is_read_as_it_was_written(tmp_path):
@@ -97,7 +89,7 @@ def test_latents_are_scaled_as_the_unet_sees_them(model):
 def dataset(model, tmp_path, **changes):
     settings = params(**changes)
     prompts = anchor_prompts(CAT, "kind")
-    images = make_images(model, CAT, [p.text for p in prompts], settings, context(tmp_path))
+    images = make_images(model, CAT, [p.text for p in prompts], settings, edit_context(0, tmp_path))
     return Data(model, [Concept(prompts, images)], settings)
 
 

@@ -1,16 +1,12 @@
 """The method on a small Stable Diffusion, through the interface that the harness uses."""
 
-import logging
-
 import pytest
 import torch
 from pydantic import ValidationError
 
 from unlearnbench.api import EditPair, ForgetConcept, ModelInfo, Request
 from unlearnbench.errors import UserError
-from unlearnbench.progress import Reporter
-from unlearnbench.stages import HarnessContext
-from unlearnbench.testing import sd14_shaped, tiny_model
+from unlearnbench.testing import edit_context, sd14_shaped, tiny_model, try_edit
 from unlearnbench_ca import method as module
 from unlearnbench_ca.layers import trained
 from unlearnbench_ca.loss import ablation_loss
@@ -41,10 +37,7 @@ def model():
 @pytest.fixture
 def run(tmp_path):
     def edit(model, request=REQUEST, seed=0, **params):
-        ctx = HarnessContext(seed, torch.device("cpu"), tmp_path, logging.getLogger("test"), Reporter(), {})
-        with model.edited():
-            assert ConceptAblation(CAParams(**(FAST | params))).edit(model, request, ctx) is None
-            return model.diff(), ctx.values
+        return try_edit(ConceptAblation(CAParams(**(FAST | params))), model, request, seed, tmp_path)
 
     return edit
 
@@ -261,7 +254,7 @@ def test_a_whole_model_with_the_shapes_of_stable_diffusion_1_4(tmp_path):
     names = trained(model.unet, "cross-attn")
     chosen = {name: p.clone() for name, p in names.items()}
     rest = {name: float(p.double().sum()) for name, p in model.unet.named_parameters() if name not in names}
-    ctx = HarnessContext(0, torch.device("cpu"), tmp_path, logging.getLogger("test"), Reporter(), {})
+    ctx = edit_context(0, tmp_path)
     settings = CAParams(iterations=2, batch=1, images=1, image_steps=2)
     ConceptAblation(settings).edit(model, REQUEST, ctx)
     own = dict(model.unet.named_parameters())

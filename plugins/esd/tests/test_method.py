@@ -1,6 +1,5 @@
 """The method on a small Stable Diffusion, through the interface that the harness uses."""
 
-import logging
 from functools import partial
 
 import pytest
@@ -9,9 +8,7 @@ from pydantic import ValidationError
 
 from unlearnbench.api import EditPair, ForgetConcept, ModelInfo, Request
 from unlearnbench.errors import UserError
-from unlearnbench.progress import Reporter
-from unlearnbench.stages import HarnessContext
-from unlearnbench.testing import sd14_shaped, tiny_model
+from unlearnbench.testing import edit_context, sd14_shaped, tiny_model, try_edit
 from unlearnbench_esd import method as module
 from unlearnbench_esd.buffer import Points
 from unlearnbench_esd.layers import trained
@@ -41,15 +38,8 @@ def model():
     return tiny_model()
 
 
-def context(seed=0):
-    return HarnessContext(seed, torch.device("cpu"), None, logging.getLogger("test"), Reporter(), {})
-
-
 def run(model, request=REQUEST, seed=0, **params):
-    ctx = context(seed)
-    with model.edited():
-        assert ESD(ESDParams(**(FAST | params))).edit(model, request, ctx) is None
-        return model.diff(), ctx.values
+    return try_edit(ESD(ESDParams(**(FAST | params))), model, request, seed)
 
 
 def points_of(model, n=8, seed=0):
@@ -129,7 +119,7 @@ def test_t_esd_6_the_prediction_turns_away_from_the_concept(model, settings):
         params = ESDParams(
             train_method="esd-all", iterations=40, batch=4, learning_rate=1e-3, sampling_steps=4, **settings
         )
-        ctx = context()
+        ctx = edit_context()
         ESD(params).edit(model, REQUEST, ctx)
         after = Teacher(model.unet)(x, t, text)
         unconditional = Teacher(model.unet)(x, t, model.encode([""]).states.expand_as(text))
@@ -144,7 +134,7 @@ def test_t_esd_6_the_prediction_turns_away_from_the_concept(model, settings):
 # ---------------------------------------------------------------- equations, step by step
 def test_one_iteration_is_adam_on_the_papers_loss(model):
     """Follow one iteration with batch 1 by hand: the trajectory of the student, the target, the gradient, Adam."""
-    rate, ctx = 1e-3, context(4)
+    rate, ctx = 1e-3, edit_context(4)
     changed, report = run(
         model, seed=4, iterations=1, train_method="esd-x-strict", timesteps="exact", learning_rate=rate
     )
@@ -326,7 +316,7 @@ def test_supports_names_the_reason(model):
 def test_a_unet_without_such_layers_is_refused(model, monkeypatch):
     monkeypatch.setattr(module, "trained", lambda unet, train_method: {})
     with pytest.raises(UserError, match="esd-x"):
-        ESD(ESDParams()).edit(model, REQUEST, context())
+        ESD(ESDParams()).edit(model, REQUEST, edit_context())
 
 
 @pytest.mark.slow  # 8 GB and minutes
@@ -335,7 +325,7 @@ def test_a_whole_model_with_the_shapes_of_stable_diffusion_1_4():
     names = trained(model.unet, "esd-x")
     chosen = {name: p.clone() for name, p in names.items()}
     rest = {name: float(p.double().sum()) for name, p in model.unet.named_parameters() if name not in names}
-    ctx = context()
+    ctx = edit_context()
     ESD(ESDParams(iterations=2, sampling_steps=2)).edit(model, REQUEST, ctx)
     own = dict(model.unet.named_parameters())
     assert all(bool(own[name].isfinite().all()) and not torch.equal(own[name], old) for name, old in chosen.items())

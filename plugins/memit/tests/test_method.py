@@ -1,7 +1,5 @@
 """The method on small Stable Diffusions, through the interface that the harness uses."""
 
-import logging
-
 import pytest
 import torch
 from pydantic import ValidationError
@@ -9,16 +7,14 @@ from pydantic import ValidationError
 from unlearnbench.api import EditPair, ForgetConcept, ModelInfo, Request
 from unlearnbench.editing.latents import add_noise, predict, sample_latents
 from unlearnbench.editing.layers import captured, prefixes
+from unlearnbench.editing.prompts import edit_pairs, retained
 from unlearnbench.errors import UserError
-from unlearnbench.progress import Reporter
-from unlearnbench.stages import HarnessContext
-from unlearnbench.testing import sd14_shaped, tiny_model
+from unlearnbench.testing import edit_context, sd14_shaped, tiny_model, try_edit
 from unlearnbench_memit.layers import choose
 from unlearnbench_memit.method import MEMIT
 from unlearnbench_memit.moments import collect, weighted
 from unlearnbench_memit.params import MEMITParams
 from unlearnbench_memit.places import Batch, Place
-from unlearnbench_memit.prompts import edit_pairs, retained
 from unlearnbench_memit.session import Session
 
 CAT = ForgetConcept(
@@ -40,20 +36,13 @@ REQUEST = Request(forget=(CAT,), retain=RETAIN)
 FAST = {"edits": 1, "batch": 2, "inner_steps": 2, "latent_steps": 2, "lamb": 0.5}
 
 
-def context(seed=0):
-    return HarnessContext(seed, torch.device("cpu"), None, logging.getLogger("test"), Reporter(), {})
-
-
 @pytest.fixture(scope="module", params=[1, 2])
 def model(request):
     return tiny_model(version=request.param)
 
 
 def run(model, request=REQUEST, seed=0, **params):
-    lent = context(seed)
-    with model.edited():
-        assert MEMIT(MEMITParams(**(FAST | params))).edit(model, request, lent) is None
-        return model.diff(), lent.values
+    return try_edit(MEMIT(MEMITParams(**(FAST | params))), model, request, seed)
 
 
 def stored(model, name):
@@ -147,7 +136,7 @@ def test_t_me_1_keys_and_values_are_those_of_uce_with_all_tokens_edited_and_pres
 
 def test_the_mean_moment_has_a_weight_of_15000(model):
     layers, plain = layers_of(model, matrices="kv"), MEMITParams(matrices="kv")
-    moment = next(iter(collect(model, layers, RETAIN, plain, context()).values()))
+    moment = next(iter(collect(model, layers, RETAIN, plain, edit_context()).values()))
     K0 = model.encode(RETAIN).states.double().flatten(0, 1).T
     gram = K0 @ K0.T
     torch.testing.assert_close(weighted(moment, plain), gram, rtol=1e-5, atol=1e-4)
@@ -239,7 +228,11 @@ def test_feed_forward_layers_follow_the_formula_one_after_the_other(model):
     """Naive values: what the unedited layer puts out for the target prompts at the same noisy latents."""
     seed = 3
     changed, _ = run(model, matrices="ffn", values="naive", seed=seed)
-    params, lent, layers = MEMITParams(**(FAST | {"matrices": "ffn"})), context(seed), layers_of(model, matrices="ffn")
+    params, lent, layers = (
+        MEMITParams(**(FAST | {"matrices": "ffn"})),
+        edit_context(seed),
+        layers_of(model, matrices="ffn"),
+    )
     moments = collect(model, layers, list(RETAIN[:3]), params, lent)
     rows = torch.randperm(3, generator=lent.generator("pairs", "cat", 0))[:2].tolist()
     edit, target, empty = (
@@ -269,8 +262,10 @@ def test_feed_forward_layers_follow_the_formula_one_after_the_other(model):
 
 def test_moments_of_feed_forward_layers_have_a_column_for_each_position_of_each_latent(model):
     layers = layers_of(model, matrices="ffn")
-    found = collect(model, layers, RETAIN, MEMITParams(**(FAST | {"matrices": "ffn"})), context())
-    fewer = collect(model, layers, RETAIN, MEMITParams(**(FAST | {"matrices": "ffn", "retain_latents": 1})), context())
+    found = collect(model, layers, RETAIN, MEMITParams(**(FAST | {"matrices": "ffn"})), edit_context())
+    fewer = collect(
+        model, layers, RETAIN, MEMITParams(**(FAST | {"matrices": "ffn", "retain_latents": 1})), edit_context()
+    )
     for name, moment in found.items():
         assert moment.columns == 4 * fewer[name].columns
         assert fewer[name].columns in (16, 64)
@@ -387,4 +382,4 @@ def test_supports_names_the_reason(model):
 def test_a_model_without_such_layers_is_refused(model, monkeypatch):
     monkeypatch.setattr(type(model), "cross_attention", lambda self: {})
     with pytest.raises(UserError, match="kv"):
-        MEMIT(MEMITParams(matrices="kv")).edit(model, REQUEST, context())
+        MEMIT(MEMITParams(matrices="kv")).edit(model, REQUEST, edit_context())

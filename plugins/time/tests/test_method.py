@@ -1,15 +1,12 @@
 """The method on small Stable Diffusions, through the interface that the harness uses."""
 
-import logging
-from dataclasses import dataclass, field
-
 import pytest
 import torch
 from pydantic import ValidationError
 
 from unlearnbench.api import EditPair, ForgetConcept, ModelInfo, Request
 from unlearnbench.errors import UserError
-from unlearnbench.testing import sd14_shaped, tiny_model
+from unlearnbench.testing import edit_context, sd14_shaped, tiny_model, try_edit
 from unlearnbench_time.align import align
 from unlearnbench_time.method import TIME, aligned_columns, articles
 from unlearnbench_time.params import TIMEParams
@@ -29,36 +26,13 @@ BEACH = ForgetConcept(id="beach", kind="scene", name="beach", target="city")
 REQUEST = Request(forget=(CAT,), retain=("a photo of a bird",), retain_names=("bird",))
 
 
-@dataclass
-class Context:
-    """Stands in for the harness."""
-
-    seed: int = 0
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    tmp: None = None
-    log: logging.Logger = field(default_factory=lambda: logging.getLogger("test"))
-    values: dict = field(default_factory=dict)
-
-    def generator(self, *scope):
-        raise AssertionError("TIME draws no random number")
-
-    def progress(self, items, label):
-        return iter(items)
-
-    def report(self, **values):
-        self.values.update(values)
-
-
 @pytest.fixture(scope="module", params=[1, 2])
 def model(request):
     return tiny_model(version=request.param)
 
 
-def run(model, request=REQUEST, **params):
-    context = Context()
-    with model.edited():
-        assert TIME(TIMEParams(**params)).edit(model, request, context) is None
-        return model.diff(), context.values
+def run(model, request=REQUEST, seed=0, **params):
+    return try_edit(TIME(TIMEParams(**params)), model, request, seed)
 
 
 def expected(model, pairs, lamb=0.1, parts=("to_k", "to_v")):
@@ -207,15 +181,20 @@ def test_a_destination_that_is_cut_off_is_refused_by_the_paper_s_rule(model):
     params = TIMEParams(alignment="subsequence", destination="big " * 40 + "{}")
     assert TIME(params).supports(model.info, REQUEST) is None
     with pytest.raises(UserError, match="subsequence"):
-        TIME(params).edit(model, REQUEST, Context())
+        TIME(params).edit(model, REQUEST, edit_context())
 
 
 def test_a_unet_without_text_attention_is_refused(model, monkeypatch):
     monkeypatch.setattr(type(model), "cross_attention", lambda self: {})
     with pytest.raises(UserError, match="cross-attention"):
-        TIME(TIMEParams()).edit(model, REQUEST, Context())
+        TIME(TIMEParams()).edit(model, REQUEST, edit_context())
 
 
 def test_truncated_sources_are_aligned_to_their_end(model):
     ids = model.encode(["cat " * 60]).ids[0].tolist()
     assert align(ids, ids, 40, "subsequence") == list(range(40))
+
+
+def test_no_seed_matters(model):
+    first, other = run(model)[0], run(model, seed=1)[0]
+    assert all(torch.equal(first[name], other[name]) for name in first | other)

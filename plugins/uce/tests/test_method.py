@@ -1,15 +1,12 @@
 """The method on a small Stable Diffusion, through the interface that the harness uses."""
 
-import logging
-from dataclasses import dataclass, field
-
 import pytest
 import torch
 from pydantic import ValidationError
 
 from unlearnbench.api import EditPair, ForgetConcept, ModelInfo, Request
 from unlearnbench.errors import UserError
-from unlearnbench.testing import sd14_shaped, tiny_model
+from unlearnbench.testing import edit_context, sd14_shaped, tiny_model, try_edit
 from unlearnbench_uce.method import UCE, preserve_weight, resolve
 from unlearnbench_uce.pairs import TEMPLATES, edit_pairs, preserved
 from unlearnbench_uce.params import UCEParams
@@ -30,36 +27,13 @@ GREEN = ForgetConcept(id="green", kind="style", name="green style", target="art"
 REQUEST = Request(forget=(CAT,), retain=("a photo of a bird", "a red tree"), retain_names=("bird", "tree", "Cat "))
 
 
-@dataclass
-class Context:
-    """Stands in for the harness."""
-
-    seed: int = 0
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    tmp: None = None
-    log: logging.Logger = field(default_factory=lambda: logging.getLogger("test"))
-    values: dict = field(default_factory=dict)
-
-    def generator(self, *scope):
-        raise AssertionError("UCE draws no random number")
-
-    def progress(self, items, label):
-        return iter(items)
-
-    def report(self, **values):
-        self.values.update(values)
-
-
 @pytest.fixture(scope="module")
 def model():
     return tiny_model()
 
 
-def run(model, request=REQUEST, **params):
-    context = Context()
-    with model.edited():
-        assert UCE(UCEParams(**params)).edit(model, request, context) is None
-        return model.diff(), context.values
+def run(model, request=REQUEST, seed=0, **params):
+    return try_edit(UCE(UCEParams(**params)), model, request, seed)
 
 
 def vectors(model, prompts, positions=None):
@@ -263,4 +237,9 @@ def test_supports_names_the_reason(model):
 def test_a_unet_without_text_attention_is_refused(model, monkeypatch):
     monkeypatch.setattr(type(model), "cross_attention", lambda self: {})
     with pytest.raises(UserError, match="cross-attention"):
-        UCE(UCEParams()).edit(model, REQUEST, Context())
+        UCE(UCEParams()).edit(model, REQUEST, edit_context())
+
+
+def test_no_seed_matters(model):
+    first, other = run(model)[0], run(model, seed=1)[0]
+    assert all(torch.equal(first[name], other[name]) for name in first | other)

@@ -8,12 +8,12 @@ import torch
 
 from unlearnbench.api import Method
 from unlearnbench.editing.layers import frozen
+from unlearnbench.editing.prompts import edit_pairs, retained
 from unlearnbench.errors import UserError
 from unlearnbench_alphaedit.encoder import fc2_layers, moments
 from unlearnbench_alphaedit.nullspace import NullSpace, null_space
 from unlearnbench_alphaedit.params import AlphaEditParams
 from unlearnbench_alphaedit.places import InTextEncoder, InUNet, prepare
-from unlearnbench_alphaedit.prompts import edit_pairs, retained
 from unlearnbench_alphaedit.session import Constraint, Session, Trace
 from unlearnbench_alphaedit.unet import ffn_layers, ffn_moments
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from unlearnbench.api import Method
+from unlearnbench.editing.prompts import edit_pairs, retained
 from unlearnbench_memit.layers import choose
 from unlearnbench_memit.moments import collect, weighted
 from unlearnbench_memit.params import MEMITParams
 from unlearnbench_memit.places import Place
-from unlearnbench_memit.prompts import edit_pairs, retained
 from unlearnbench_memit.session import Session
 from unlearnbench_memit.solve import Held, hold
 

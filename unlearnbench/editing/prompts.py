@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from unlearnbench.api import ForgetConcept
-    from unlearnbench_alphaedit.params import Pairs
 
 
-def edit_pairs(concept: ForgetConcept, pairs: Pairs) -> list[tuple[str, str]]:
+def edit_pairs(concept: ForgetConcept, pairs: Literal["prompts", "names"]) -> list[tuple[str, str]]:
     """Return (edit prompt, target prompt) pairs of a concept: its prompt pairs, or its name and its target's."""
     if pairs == "names":
         return [(concept.name, concept.target)]
