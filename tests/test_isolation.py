@@ -295,7 +295,7 @@ JUDGES = (
 def unlearnbench_evaluators():
     return [
         EvaluatorSpec(name, f"acme_judges:{cls}", "fake_params:BrightnessParams", "a judge")
-        for name, cls in (("raising", "Raising"), ("unready", "Unready"))
+        for name, cls in (("raising", "Raising"), ("unready", "Unready"), ("nameless", "Nameless"))
     ]
 """
 )
@@ -312,6 +312,10 @@ class Raising(Brightness):
 class Unready(Brightness):
     def setup(self, ctx):
         raise OSError("no weights")
+
+class Nameless(Brightness):
+    def fingerprint(self):
+        raise KeyError("weights")
 """
 
 
@@ -331,3 +335,7 @@ def test_a_judge_that_breaks_leaves_the_other_scores_and_the_output_alone(instal
     assert (code, out) == (3, "")
     assert err.splitlines()[-2].endswith("the judge 'unready' of acme-bad 1.0 cannot be set up: OSError: no weights")
     assert "mend its setup" in err.splitlines()[-1]
+    code, out, err = call(*run, "nameless")
+    assert (code, out) == (3, "")
+    assert "the judge 'nameless' of acme-bad 1.0 does not tell its fingerprint: KeyError: 'weights'" in err
+    assert "unlearnbench check nameless" in err.splitlines()[-1]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from unlearnbench.discovery import one_line
+from unlearnbench.errors import PrerequisiteError, UserError
 from unlearnbench.execute import Machine
 from unlearnbench.modelfiles import fingerprint_folder, local_folder, resolve_folder
 from unlearnbench.plan import Judge, Plan, check_params, make_plan
@@ -99,4 +101,15 @@ class Session:
 def _judge(plugins: Plugins, name: str, given: dict[str, Any]) -> Judge:
     entry = plugins.evaluators.get(name)
     params = check_params(entry.load_params(), given, name)
-    return Judge(entry.spec.name, entry.origin(), params, entry.load()(params).fingerprint(), entry)
+    try:
+        fingerprint = entry.load()(params).fingerprint()
+    except UserError:
+        raise
+    except Exception as error:  # a plugin may raise anything
+        plugin = entry.plugin
+        raise PrerequisiteError(
+            f"the judge '{name}' of {plugin.distribution} {plugin.version} does not tell its fingerprint: "
+            + one_line(f"{type(error).__name__}: {error}"),
+            f"choose another judge with --evaluator, or type `unlearnbench check {name}` (-v: its traceback)",
+        ) from error
+    return Judge(entry.spec.name, entry.origin(), params, fingerprint, entry)
