@@ -11,6 +11,7 @@ import yaml
 import unlearnbench_emojiworld
 from unlearnbench.api import Concept
 from unlearnbench_emojiworld.captions import every_caption
+from unlearnbench_emojiworld.dataset import Development, EmojiWorld
 from unlearnbench_emojiworld.vocabulary import Vocabulary
 
 FOLDER = Path(unlearnbench_emojiworld.__file__).parent / "concepts"
@@ -32,7 +33,9 @@ def load(concept: str) -> Concept:
 
 
 CONCEPTS = {concept: load(concept) for concept in INDEX}
-each_concept = pytest.mark.parametrize("concept", CONCEPTS.values(), ids=CONCEPTS)
+DEVELOPMENT = {name: concept for name, concept in Development().concepts.items() if name not in CONCEPTS}
+ALL = {**CONCEPTS, **DEVELOPMENT}
+each_concept = pytest.mark.parametrize("concept", ALL.values(), ids=ALL)
 
 
 def words(text: str) -> list[str]:
@@ -69,6 +72,24 @@ def test_suite_has_five_concepts_of_each_kind() -> None:
     assert all(concept.id == name for name, concept in CONCEPTS.items())
 
 
+def test_development_concepts_stand_before_those_that_boards_evaluate() -> None:
+    assert list(Development().concepts) == [*DEVELOPMENT, *EmojiWorld().concepts]
+    assert Counter(concept.kind for concept in DEVELOPMENT.values()) == {"object": 2, "action": 2, "scene": 2}
+    assert Development().classes("style") == EmojiWorld().classes("style")
+    assert Development().classes("object") == EmojiWorld().classes("object")
+
+
+def test_concepts_of_boards_differ_among_development_concepts_by_their_overlaps_alone() -> None:
+    changed = {}
+    for name, concept in EmojiWorld().concepts.items():
+        found = Development().concepts[name]
+        assert concept == CONCEPTS[name]
+        assert found.model_copy(update={"overlaps": concept.overlaps}) == concept
+        if found != concept:
+            changed[name] = set(found.overlaps) - set(concept.overlaps)
+    assert changed == {"cycling": {"horse_riding"}, "scenery": {"beach"}, "walking": {"running"}}
+
+
 @each_concept
 def test_counts(concept: Concept) -> None:
     prompts = concept.prompts
@@ -83,14 +104,16 @@ def test_ids_exist_in_the_world(concept: Concept) -> None:
     assert concept.id in world
     assert concept.target.id in world
     assert set(concept.neighbours) <= set(world) - {concept.id}
-    assert set(concept.overlaps) <= set(INDEX) - {concept.id}
+    assert set(concept.overlaps) <= set(ALL) - {concept.id}
 
 
 @each_concept
 def test_target_is_another_concept_that_no_retain_set_counts(concept: Concept) -> None:
     assert concept.target.id != concept.id
     assert not any(contains(concept.target.display, name) for name in names(concept))
-    assert concept.target.id not in INDEX or concept.target.id in concept.overlaps
+    for dataset in (EmojiWorld(), Development()):
+        found = dataset.concepts.get(concept.id, concept)
+        assert concept.target.id not in dataset.concepts or concept.target.id in found.overlaps
 
 
 @each_concept
@@ -142,14 +165,14 @@ def test_every_word_is_known_and_no_prompt_is_long(concept: Concept) -> None:
 
 
 def test_evaluation_prompts_are_unique_and_far_from_every_edit_prompt() -> None:
-    prompts = [prompt for concept in CONCEPTS.values() for prompt in evaluation(concept)]
-    assert len(prompts) == len(set(prompts)) == 200
-    edits = [pair.prompt for concept in CONCEPTS.values() for pair in concept.edit]
+    prompts = [prompt for concept in ALL.values() for prompt in evaluation(concept)]
+    assert len(prompts) == len(set(prompts)) == 260
+    edits = [pair.prompt for concept in ALL.values() for pair in concept.edit]
     assert [(one, other) for one in prompts for other in edits if near(one, other)] == []
 
 
 def test_training_never_sees_an_evaluation_prompt() -> None:
-    prompts = {prompt for concept in CONCEPTS.values() for prompt in evaluation(concept)}
+    prompts = {prompt for concept in ALL.values() for prompt in evaluation(concept)}
     seen = {caption for caption in every_caption(VOCABULARY) if caption in prompts}
     assert seen == set()
 

@@ -1,8 +1,13 @@
-"""Whether the data set `emojiworld` keeps its promises to the harness."""
+"""Whether the data sets of EmojiWorld keep their promises to the harness."""
 
 from unlearnbench.testing import parametrize_with_checks
 
 
 @parametrize_with_checks("emojiworld")
 def test_conformance(check):
+    check()
+
+
+@parametrize_with_checks("emojiworld-dev")
+def test_development_conformance(check):
     check()

@@ -5,7 +5,7 @@ from unlearnbench.api import DatasetSpec, ModelSource, hookimpl
 
 @hookimpl
 def unlearnbench_datasets() -> list[DatasetSpec]:
-    """Register the data set `emojiworld`."""
+    """Register the data sets `emojiworld` and `emojiworld-dev`."""
     return [
         DatasetSpec(
             name="emojiworld",
@@ -15,7 +15,16 @@ def unlearnbench_datasets() -> list[DatasetSpec]:
             licence="MIT, Apache-2.0, CC BY 4.0 (artwork; see NOTICE)",
             warning="none",
             digest="ub1:1d5e06c72908fb8249e33138a48c8508a50c3515bed987125ba70725d28a0544",
-        )
+        ),
+        DatasetSpec(
+            name="emojiworld-dev",
+            target="unlearnbench_emojiworld.dataset:Development",
+            summary="6 concepts that no board evaluates, to choose settings on, then the 20 of emojiworld",
+            version="1",
+            licence="MIT, Apache-2.0, CC BY 4.0 (artwork; see NOTICE)",
+            warning="none",
+            digest="ub1:dfda667e7035a4ead4b2aed741ce70fe41573c52ed83ea9d5e434d1fbb1ad5aa",
+        ),
     ]
 
 
