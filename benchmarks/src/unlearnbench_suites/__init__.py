@@ -9,7 +9,7 @@ _FOLDER = Path(__file__).parent / "suites"
 
 @hookimpl
 def unlearnbench_suites() -> list[SuiteSource]:
-    """Register `emoji-quick` and `emoji20`."""
+    """Register `emoji-quick`, `emoji20` and `emoji-dev`."""
     return [
         SuiteSource(
             "emoji-quick",
@@ -17,4 +17,5 @@ def unlearnbench_suites() -> list[SuiteSource]:
             "one concept of each kind on the embedded model; minutes on a laptop",
         ),
         SuiteSource("emoji20", _FOLDER / "emoji20.toml", "20 concepts x 10 prompts x 2 seeds on the embedded model"),
+        SuiteSource("emoji-dev", _FOLDER / "emoji-dev.toml", "3 concepts that no board evaluates, to choose settings on"),
     ]
