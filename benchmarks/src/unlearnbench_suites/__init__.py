@@ -17,5 +17,5 @@ def unlearnbench_suites() -> list[SuiteSource]:
             "one concept of each kind on the embedded model; minutes on a laptop",
         ),
         SuiteSource("emoji20", _FOLDER / "emoji20.toml", "20 concepts x 10 prompts x 2 seeds on the embedded model"),
-        SuiteSource("emoji-dev", _FOLDER / "emoji-dev.toml", "3 concepts that no board evaluates, to choose settings on"),
+        SuiteSource("emoji-dev", _FOLDER / "emoji-dev.toml", "3 concepts that no board evaluates, to tune on"),
     ]
