@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 CORE = ROOT / "unlearnbench"
 LAYERS = [
-    {"hookspecs", "api", "errors", "identity"},
+    {"hookspecs", "api", "dataset", "errors", "identity", "images"},
     {"spec", "progress"},
     {"discovery", "plugins", "modelfiles"},
     {"suites", "store", "model", "edits", "sampling", "editing"},

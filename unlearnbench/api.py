@@ -7,20 +7,35 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import pluggy
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field
 
+from unlearnbench.dataset import Attribute as Attribute
+from unlearnbench.dataset import Concept as Concept
+from unlearnbench.dataset import ConceptDataset as ConceptDataset
+from unlearnbench.dataset import ConceptId as ConceptId
+from unlearnbench.dataset import ConceptKind as ConceptKind
+from unlearnbench.dataset import EditPair as EditPair
+from unlearnbench.dataset import EvaluationPrompts as EvaluationPrompts
+from unlearnbench.dataset import Frozen as Frozen
+from unlearnbench.dataset import ImageSplit as ImageSplit
+from unlearnbench.dataset import Prompt as Prompt
+from unlearnbench.dataset import PromptKind as PromptKind
+from unlearnbench.dataset import Target as Target
+from unlearnbench.dataset import Text as Text
+from unlearnbench.dataset import left_out
 from unlearnbench.hookspecs import DatasetSpec as DatasetSpec
 from unlearnbench.hookspecs import EvaluatorSpec as EvaluatorSpec
 from unlearnbench.hookspecs import MethodSpec as MethodSpec
 from unlearnbench.hookspecs import ModelSource as ModelSource
 from unlearnbench.hookspecs import SuiteSource as SuiteSource
+from unlearnbench.images import DataImage as DataImage
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     import torch
@@ -30,16 +45,8 @@ if TYPE_CHECKING:
 
 hookimpl = pluggy.HookimplMarker("unlearnbench")
 
-ConceptKind = Literal["object", "style", "scene", "action"]
-PromptKind = Literal["direct", "indirect", "adversarial", "general"]
-Task = Literal["erase"]
+Task = Literal["erase", "moderate", "debias", "data"]
 T = TypeVar("T")
-
-
-class Frozen(BaseModel):
-    """Immutable data that refuses unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Params(Frozen):
@@ -47,90 +54,6 @@ class Params(Frozen):
 
 
 P = TypeVar("P", bound=Params)
-
-# ---------------------------------------------------------------- concepts and prompts
-ConceptId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
-Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
-
-
-class Target(Frozen):
-    """The concept that an erased concept is mapped to (the anchor of UCE and Concept Ablation)."""
-
-    id: ConceptId = Field(description="identifier; need not be an evaluated concept")
-    display: Text = Field(description="the words a prompt uses for it")
-
-
-class EditPair(Frozen):
-    """Two prompts that differ only in the concept phrase."""
-
-    prompt: Text = Field(description="a prompt that names or evokes the concept")
-    target: Text = Field(description="the same context with the target in its place")
-
-
-class EvaluationPrompts(Frozen):
-    """The prompts that a concept is evaluated on; no method ever sees them."""
-
-    direct: tuple[Text, ...] = Field(min_length=1, description="prompts that name the concept")
-    indirect: tuple[Text, ...] = Field(default=(), description="prompts that evoke it without its name or alias")
-    target_direct: tuple[Text, ...] = Field(description="direct[i] with the target in place of the concept")
-    target_indirect: tuple[Text, ...] = Field(default=(), description="the counterpart of indirect[i]")
-
-
-class Concept(Frozen):
-    """One concept of a data set: its words, its prompts and its place among the other concepts."""
-
-    id: ConceptId
-    kind: ConceptKind
-    display: Text
-    aliases: tuple[Text, ...] = ()
-    description: Text = Field(description="for judges: 'Does this image show {description}?'")
-    target: Target
-    neighbours: tuple[ConceptId, ...] = ()
-    overlaps: tuple[ConceptId, ...] = Field(default=(), description="concepts left out of this one's retain set")
-    prompts: EvaluationPrompts
-    edit: tuple[EditPair, ...] = ()
-
-
-class Prompt(Frozen):
-    """One evaluation prompt."""
-
-    id: str = Field(description="'<concept>/<kind>/<number>'")
-    concept: ConceptId
-    kind: PromptKind
-    text: str
-    target_text: str = Field(description="the same prompt with the target in place of the concept")
-
-
-class ConceptDataset(ABC):
-    """A data set of concepts; made by a data set plugin."""
-
-    @property
-    @abstractmethod
-    def concepts(self) -> Mapping[str, Concept]:
-        """Return the concepts by id, in a stable order."""
-
-    @abstractmethod
-    def classes(self, kind: ConceptKind) -> Mapping[str, str]:
-        """Return what a classifier chooses from for one kind of concept: class id -> words, concepts included."""
-
-    def prompts(self, concept: str) -> tuple[Prompt, ...]:
-        """Return the evaluation prompts of one concept, direct ones first.
-
-        Raises:
-            KeyError: the data set has no such concept.
-        """
-        c = self.concepts[concept]
-        rows: list[Prompt] = []
-        kinds: tuple[tuple[PromptKind, tuple[str, ...], tuple[str, ...]], ...] = (
-            ("direct", c.prompts.direct, c.prompts.target_direct),
-            ("indirect", c.prompts.indirect, c.prompts.target_indirect),
-        )
-        for kind, texts, targets in kinds:
-            rows += [
-                Prompt(id=f"{concept}/{kind}/{i}", concept=concept, kind=kind, text=text, target_text=target)
-                for i, (text, target) in enumerate(zip(texts, targets, strict=True), 1)
-            ]
-        return tuple(rows)
 
 
 # ---------------------------------------------------------------- what a method is asked to do
@@ -143,15 +66,28 @@ class ForgetConcept(Frozen):
     aliases: tuple[str, ...] = ()
     target: str = Field(description="the words for the concept that takes its place; '' is the empty prompt")
     pairs: tuple[EditPair, ...] = ()
+    attributes: tuple[Attribute, ...] = Field(
+        default=(), exclude_if=left_out, description="debias: what shall be balanced within the concept"
+    )
 
 
 class Request(Frozen):
     """One edit: what to forget and what to retain."""
 
-    task: Task = "erase"
+    task: Task = Field(
+        "erase",
+        description="erase: the target takes the concept's place; moderate: the same for what is harmful; debias: the "
+        "concept stays, its attributes get their desired shares; data: training images are forgotten",
+    )
     forget: tuple[ForgetConcept, ...] = Field(min_length=1)
     retain: tuple[str, ...] = Field(default=(), description="retain prompts: the edit prompts of the other concepts")
     retain_names: tuple[str, ...] = Field(default=(), description="the names of the other concepts")
+    forget_images: tuple[DataImage, ...] = Field(
+        default=(), exclude_if=left_out, description="data: the training images to forget"
+    )
+    retain_images: tuple[DataImage, ...] = Field(
+        default=(), exclude_if=left_out, description="data: other training images, or a sample of them"
+    )
 
 
 class ModelInfo(Frozen):
@@ -212,9 +148,15 @@ class EditContext(Protocol):
 
 
 class Method(ABC, Generic[P]):
-    """An unlearning method: it changes a model, and nothing else."""
+    """An unlearning method: it changes a model, and nothing else.
+
+    Attributes:
+        params_type: its parameters.
+        tasks: what it can be asked to do; to moderate is to erase what is harmful.
+    """
 
     params_type: ClassVar[type[Params]]
+    tasks: ClassVar[tuple[Task, ...]] = ("erase", "moderate")
 
     def __init__(self, params: P) -> None:
         self.params = params
@@ -222,6 +164,12 @@ class Method(ABC, Generic[P]):
     def supports(self, model: ModelInfo, request: Request) -> str | None:
         """Return None if the edit is possible, else the reason, which the board shows as 'skipped'."""
         return None
+
+    def refusal(self, model: ModelInfo, request: Request) -> str | None:
+        """Return why the edit is impossible, or None: the task is none of `tasks`, or what `supports` says."""
+        if request.task not in self.tasks:
+            return f"the task is '{request.task}', and this method does {' and '.join(self.tasks)}"
+        return self.supports(model, request)
 
     @abstractmethod
     def edit(self, model: Model, request: Request, ctx: EditContext) -> Sampling | None:
@@ -232,7 +180,8 @@ class Method(ABC, Generic[P]):
 class Question(Frozen):
     """What a judge is asked about an image.
 
-    `classes` are the alternatives of the same kind (id -> words), the concept and its target included.
+    `classes` are the alternatives of the same kind (id -> words), the concept and its target included. `attributes` are
+    there if the concept is debiased, `images` and `others` if training images are forgotten.
     """
 
     concept: ConceptId
@@ -241,6 +190,15 @@ class Question(Frozen):
     description: str
     target: Target
     classes: dict[str, str]
+    attributes: tuple[Attribute, ...] = Field(
+        default=(), exclude_if=left_out, description="which of these does it show? they are balanced in the concept"
+    )
+    images: tuple[DataImage, ...] = Field(
+        default=(), exclude_if=left_out, description="training images that it may reproduce: those of the concept"
+    )
+    others: tuple[DataImage, ...] = Field(
+        default=(), exclude_if=left_out, description="other training images, to compare with"
+    )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from unlearnbench.api import Concept, ConceptDataset, ForgetConcept, MethodSpec, Params, Prompt, Question, Request
+from unlearnbench.api import (
+    Concept,
+    ConceptDataset,
+    DataImage,
+    ForgetConcept,
+    MethodSpec,
+    Params,
+    Prompt,
+    Question,
+    Request,
+    Task,
+)
 from unlearnbench.errors import UserError
 from unlearnbench.identity import canonical_json, digest
 from unlearnbench.spec import Dtype, EditTask, Origin, Ref, SampleTask, ScoreTask, Suite
@@ -86,28 +97,47 @@ def check_params(params_type: type[Params], values: Mapping[str, Any], owner: st
         raise UserError(f"parameter of {owner}: {what}", f"type `unlearnbench show {owner}` to see all") from error
 
 
-def make_request(dataset: ConceptDataset, forget: Sequence[str]) -> Request:
+def make_request(dataset: ConceptDataset, forget: Sequence[str], task: Task = "erase") -> Request:
     """Return the request to forget concepts of a data set and to retain all its others.
 
     The retain prompts are the edit prompts of every other concept, less those of overlapping concepts and any prompt
     that is an edit prompt of a forgotten concept too (protecting what should be erased is a known pitfall of the
-    reference code, spec/methods.md 1.7).
+    reference code, spec/methods.md 1.7). Training images are part of the task 'data' only, and so are attributes of
+    'debias': what another task does not need is in no key.
+
+    Raises:
+        UserError: the data set lacks what the task needs: images, or attributes.
     """
     chosen = [dataset.concepts[c] for c in forget]
     excluded = {c.id for c in chosen} | {o for c in chosen for o in c.overlaps}
     others = [c for c in dataset.concepts.values() if c.id not in excluded]
     edited = {_normal(pair.prompt) for c in chosen for pair in c.edit}
     retain = dict.fromkeys(pair.prompt for c in others for pair in c.edit if _normal(pair.prompt) not in edited)
+    images = dataset.images("train") if task == "data" else ()
+    _check_task(task, chosen, images)
     return Request(
+        task=task,
         forget=tuple(
             ForgetConcept(
-                id=c.id, kind=c.kind, name=c.display, aliases=c.aliases, target=c.target.display, pairs=c.edit
+                id=c.id, kind=c.kind, name=c.display, aliases=c.aliases, target=c.target.display, pairs=c.edit,
+                attributes=c.attributes if task == "debias" else (),
             )
             for c in chosen
         ),
         retain=tuple(retain),
         retain_names=tuple(c.display for c in others),
-    )
+        forget_images=tuple(image for image in images if image.concept in forget),
+        retain_images=tuple(image for image in images if image.concept not in forget),
+    )  # fmt: skip
+
+
+def _check_task(task: Task, chosen: Sequence[Concept], images: Sequence[DataImage]) -> None:
+    """Refuse concepts that lack what the task needs."""
+    have = {image.concept for image in images} if task == "data" else {c.id for c in chosen if c.attributes}
+    lacking = [c.id for c in chosen if c.id not in have] if task in ("debias", "data") else []
+    if lacking:
+        what = "attributes to balance" if task == "debias" else "training images to forget"
+        raise UserError(f"the data set has no {what} for {', '.join(lacking)}", "choose other concepts or another task")
 
 
 def _normal(text: str) -> str:
@@ -167,7 +197,7 @@ def make_plan(
                 method=entry.spec.name,
                 origin=origin,
                 params=params.model_dump(mode="json"),
-                request=make_request(dataset, [forget]),
+                request=make_request(dataset, [forget], suite.task),
                 model=model_fingerprint,
                 seed=method_seed,
                 dtype=dtype,
@@ -188,8 +218,9 @@ def protocol_fields(
         "model": model_fingerprint,
         "forget": list(suite.forget),
         "evaluate": list(suite.evaluate),
+        **({} if suite.task == "erase" else {"task": suite.task}),
         "prompts": {c: [p.model_dump() for p in dataset.prompts(c)] for c in suite.evaluate},
-        "questions": {c: make_question(dataset, dataset.concepts[c]).model_dump() for c in suite.evaluate},
+        "questions": {c: make_question(dataset, dataset.concepts[c], suite.task).model_dump() for c in suite.evaluate},
         "overlaps": {c: list(dataset.concepts[c].overlaps) for c in suite.forget},
         "neighbours": {c: list(dataset.concepts[c].neighbours) for c in suite.evaluate},
         "seeds": list(suite.seeds),
@@ -234,7 +265,7 @@ def _add_cells(plan: Plan, dataset: ConceptDataset, label: str, forget: str, edi
             origin=plan.judge.origin,
             params=plan.judge.params.model_dump(mode="json"),
             fingerprint=plan.judge.fingerprint,
-            question=make_question(dataset, concept),
+            question=make_question(dataset, concept, suite.task),
         )
         score_key = score.key()
         plan.samples[sample_key] = sample
@@ -255,8 +286,14 @@ def _add_cells(plan: Plan, dataset: ConceptDataset, label: str, forget: str, edi
         )
 
 
-def make_question(dataset: ConceptDataset, concept: Concept) -> Question:
-    """Return what the judge is asked about images of a concept: the classes of its kind, itself and its target."""
+def make_question(dataset: ConceptDataset, concept: Concept, task: Task = "erase") -> Question:
+    """Return what the judge is asked about images of a concept: the classes of its kind, itself and its target.
+
+    To 'debias' adds the concept's attributes; 'data' adds the training images of the concept, if it has any, and with
+    them all others.
+    """
+    images = dataset.images("train") if task == "data" else ()
+    own = tuple(image for image in images if image.concept == concept.id)
     classes = {
         concept.id: concept.display,
         concept.target.id: concept.target.display,
@@ -269,4 +306,7 @@ def make_question(dataset: ConceptDataset, concept: Concept) -> Question:
         description=concept.description,
         target=concept.target,
         classes=classes,
+        attributes=concept.attributes if task == "debias" else (),
+        images=own,
+        others=tuple(image for image in images if image.concept != concept.id) if own else (),
     )

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from unlearnbench.api import ConceptId, Frozen, Question, Request
+from unlearnbench.api import ConceptId, Frozen, Question, Request, Task
 from unlearnbench.identity import digest
 
 Dtype = Literal["float32", "float16", "bfloat16"]
@@ -58,6 +58,7 @@ class Suite(Frozen):
     version: int = Field(ge=1, description="raise it when anything that changes a score changes")
     model: ModelSpec
     dataset: str
+    task: Task = Field("erase", description="what methods are asked to do with each concept of forget")
     forget: Annotated[tuple[ConceptId, ...], Field(min_length=1), Distinct] = Field(
         description="concepts that are forgotten, one edit each"
     )

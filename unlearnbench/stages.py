@@ -81,7 +81,7 @@ def run_edit(
         Skipped: the method does not support this model or request.
         Exception: whatever the method raises.
     """
-    reason = method.supports(model.info, task.request)
+    reason = method.refusal(model.info, task.request)
     if reason is not None:
         raise Skipped(reason)
     device = model.device

@@ -158,7 +158,7 @@ def small(shape: Shape) -> Model:
 
 def _edit(subject: Subject, model: Model, request: Request, seed: int) -> Observation:
     method = subject.make()
-    refusal = method.supports(model.info, request)
+    refusal = method.refusal(model.info, request)
     if refusal is not None:
         return Observation(refusal=str(refusal))
     before, base = look(model), predict(model)
