@@ -12,7 +12,7 @@ class ExitCode(IntEnum):
     FAILED = 1  # some task failed, or all were skipped
     USAGE = 2  # the input is wrong
     PREREQUISITE = 3  # a file, a package or a device is missing
-    CONFORMANCE = 4  # a plugin does not conform
+    CONFORMANCE = 4  # a plugin does not conform, or a data set breaks a rule
     INTERRUPTED = 130
 
 

@@ -69,6 +69,7 @@ class DatasetSpec:
         licence: of the data.
         warning: what may disturb in prompts or pictures, or 'none'.
         digest: digest of the content of this version; `unlearnbench check` tells what it is.
+        citation: what to cite for the data, or for the protocol that it follows; may be empty.
     """
 
     name: str
@@ -78,6 +79,7 @@ class DatasetSpec:
     licence: str
     warning: str = ""
     digest: str = ""
+    citation: str = ""
 
 
 @dataclass(frozen=True)

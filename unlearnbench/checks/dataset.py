@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, get_args
 
 from unlearnbench.api import Concept, ConceptDataset, ConceptKind
 from unlearnbench.checks.outcome import demand
-from unlearnbench.checks.prompts import broken_references, evaluation, incomplete, misleading, near_pairs, words
 from unlearnbench.checks.run import Check
 from unlearnbench.checks.spec import DATASET_SPEC, check_target
 from unlearnbench.identity import digest
+from unlearnbench.lint import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -33,45 +33,32 @@ def check_ids_are_stable(subject: Subject) -> None:
 
 def check_names_are_unique(subject: Subject) -> None:
     """Do no two concepts share a name or an alias, whatever case and separators?"""
-    owners: dict[str, set[str]] = {}
-    for concept in _concepts(subject).values():
-        for name in (concept.id, concept.display, *concept.aliases):
-            owners.setdefault("".join(words(name)).replace("_", ""), set()).add(concept.id)
-    shared = [f"'{name}' of {' and '.join(sorted(ids))}" for name, ids in owners.items() if len(ids) > 1]
-    _none(shared, "names of several concepts")
+    _lint(subject, "shared-name")
 
 
 def check_concepts_are_complete(subject: Subject) -> None:
     """Has every concept direct, indirect, target and edit prompts, as many as every other?"""
-    _none(incomplete(_concepts(subject)))
+    _lint(subject, "counts")
 
 
 def check_references(subject: Subject) -> None:
     """Do targets, neighbours and overlaps leave a retain set that can be retained?"""
-    _none(broken_references(_concepts(subject)))
+    _lint(subject, "target-retained", "overlaps")
 
 
 def check_prompts_are_unique(subject: Subject) -> None:
     """Is every evaluation prompt, and every edit prompt of a concept, there once?"""
-    concepts = _concepts(subject).values()
-    counts = Counter(" ".join(words(text)) for concept in concepts for text in evaluation(concept))
-    _none((f"'{text}'" for text, count in counts.items() if count > 1), "evaluation prompts that are there twice")
-    for concept in concepts:
-        edits = Counter(" ".join(words(pair.prompt)) for pair in concept.edit)
-        _none((f"'{text}'" for text, count in edits.items() if count > 1), f"edit prompts of {concept.id} there twice")
+    _lint(subject, "prompt-twice")
 
 
 def check_splits_are_disjoint(subject: Subject) -> None:
     """Is no evaluation prompt equal or nearly equal to an edit prompt, which methods see?"""
-    concepts = _concepts(subject).values()
-    asked = [text for concept in concepts for text in evaluation(concept)]
-    shown = [pair.prompt for concept in concepts for pair in concept.edit]
-    _none((f"'{one}' (edit: '{other}')" for one, other in near_pairs(asked, shown)), "evaluation prompts that leak")
+    _lint(subject, "prompt-leak")
 
 
 def check_prompts_say_what_they_should(subject: Subject) -> None:
     """Do direct prompts name the concept, and indirect and target prompts not?"""
-    _none(misleading(_concepts(subject)))
+    _lint(subject, "direct-unnamed", "indirect-named", "target-named", "pair-unchanged")
 
 
 def check_classes_can_be_told_apart(subject: Subject) -> None:
@@ -128,6 +115,12 @@ def content_digest(dataset: ConceptDataset) -> str:
 def _concepts(subject: Subject) -> Mapping[str, Concept]:
     found: Mapping[str, Concept] = subject.make().concepts
     return found
+
+
+def _lint(subject: Subject, *rules: str) -> None:
+    """Apply rules of `unlearnbench lint`."""
+    concepts = _concepts(subject)
+    _none(str(found) for rule in rules for found in RULES[rule](concepts))
 
 
 def _none(problems: Iterable[str], what: str = "") -> None:

@@ -23,6 +23,7 @@ COMMANDS = {
     "plugins": "unlearnbench.cli.catalogue",
     "new": "unlearnbench.cli.new",
     "check": "unlearnbench.cli.check",
+    "lint": "unlearnbench.cli.lint",
     "store": "unlearnbench.cli.store",
     "env": "unlearnbench.cli.env",
 }

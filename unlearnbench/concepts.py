@@ -1,0 +1,86 @@
+"""Concepts in YAML files: one file a concept, a folder a data set."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, get_args
+
+import yaml
+from pydantic import ValidationError
+
+from unlearnbench.api import Concept, ConceptDataset, ConceptKind
+from unlearnbench.errors import UserError
+from unlearnbench.suites import explain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SUFFIXES = (".yaml", ".yml")
+# libyaml reads ten times faster where PyYAML was built with it.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def read_concept(path: Path) -> Concept:
+    """Read a concept file.
+
+    Raises:
+        UserError: it cannot be read, is no YAML, or does not fit the schema.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        return Concept.model_validate(content)
+    except OSError as error:
+        raise UserError(f"concept file {path}: {error.strerror}", "name a file that is there") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"concept file {path} is no YAML: {error}", "mend that line and run again") from error
+    except ValidationError as error:
+        what = explain(error, Concept.model_fields)
+        raise UserError(f"concept file {path}: {what}", "`unlearnbench new concept NAME` writes a whole one") from error
+
+
+class ConceptFolder(ConceptDataset):
+    """The concepts of the YAML files of a folder: objects first, then styles, scenes and actions, each by id.
+
+    Args:
+        folder: holds one file a concept, called after its id.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def concepts(self) -> Mapping[str, Concept]:
+        """Return the concepts by id.
+
+        Raises:
+            UserError: a file is wrong, or there is none.
+        """
+        order = get_args(ConceptKind)
+        paths = sorted(path for path in self.folder.glob("*") if path.suffix in SUFFIXES)
+        read = [read_concept(path) for path in paths]
+        if not read:
+            raise UserError(f"{self.folder} holds no concept file", "name a folder of .yaml files, one a concept")
+        for path, concept in zip(paths, read, strict=True):
+            if path.stem != concept.id:
+                raise UserError(f"{path} holds the concept {concept.id}", f"call the file {concept.id}{path.suffix}")
+        return {c.id: c for c in sorted(read, key=lambda c: (order.index(c.kind), c.id))}
+
+    def classes(self, kind: ConceptKind) -> Mapping[str, str]:
+        """Return the concepts of a kind, their targets and their neighbours."""
+        return classes_of([concept for concept in self.concepts.values() if concept.kind == kind])
+
+
+def classes_of(concepts: list[Concept]) -> Mapping[str, str]:
+    """Return what a classifier can choose from for some concepts: id -> words, no words twice.
+
+    The concepts go first, then their targets, then their neighbours, whose words are those of their ids.
+    """
+    named = [(c.id, c.display) for c in concepts]
+    named += [(c.target.id, c.target.display) for c in concepts]
+    named += [(name, name.replace("_", " ")) for c in concepts for name in c.neighbours]
+    found: dict[str, str] = {}
+    for name, words in named:
+        if name not in found and words.casefold() not in {other.casefold() for other in found.values()}:
+            found[name] = words
+    return found
