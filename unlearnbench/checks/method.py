@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from unlearnbench.api import Sampling
-from unlearnbench.checks.observation import ALIEN, ONE, TWO, attempt, differences, observe, predict, small
+from unlearnbench.checks.observation import ALIEN, ONE, TWO, asked, attempt, differences, observe, predict, small
 from unlearnbench.checks.outcome import Failed, Skipped, demand
 from unlearnbench.checks.run import Check
 from unlearnbench.checks.spec import SPEC, check_parameters_have_defaults, check_target
@@ -135,7 +135,8 @@ def check_saved_edit_gives_the_edited_model(subject: Subject) -> None:
 
 def check_alien_model_is_refused(subject: Subject) -> None:
     """Does `supports` give a reason, one sentence, for a model of a family that nobody knows?"""
-    reason = subject.make().supports(ALIEN, ONE)
+    method = subject.make()
+    reason = method.supports(ALIEN, asked(method, ONE))
     demand(reason is not None, f"it claims to support a model of family '{ALIEN.family}' without text layers")
     demand(isinstance(reason, str) and len(reason.split()) >= 3, f"its reason is no sentence: {reason!r}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import traceback
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from unlearnbench.api import EditPair, ForgetConcept, ModelInfo, Request, Sampling
+from unlearnbench.api import Attribute, DataImage, EditPair, ForgetConcept, ModelInfo, Request, Sampling
 from unlearnbench.checks.leaks import Leak, contained
 from unlearnbench.checks.outcome import Skipped
 from unlearnbench.checks.writes import watched
@@ -21,6 +22,7 @@ from unlearnbench.testing.models import tiny_model
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from unlearnbench.api import Method
     from unlearnbench.checks.subject import Subject
     from unlearnbench.model import Model
 
@@ -46,6 +48,32 @@ _CAT, _BEACH = _concept("cat", "object", "dog"), _concept("beach", "scene", "cit
 _RETAIN = ("a photo of a bird", "an apple and a pear", "a green tree", "picture of the house", "sun and blue sky")
 ONE = Request(forget=(_CAT,), retain=_RETAIN, retain_names=("bird", "apple", "tree", "house"))
 TWO = Request(forget=(_CAT, _BEACH), retain=_RETAIN, retain_names=("bird", "apple", "tree", "house"))
+
+
+def asked(method: Method[Any], request: Request) -> Request:
+    """Return a request to erase as a method can be asked for it: as the first of its tasks, with what that needs."""
+    task = method.tasks[0]
+    if task == "debias":
+        shares = tuple(
+            Attribute(id=n, display=f"a {n} thing", prompt=f"a {n} thing", desired=0.5) for n in ("red", "blue")
+        )
+        biased = tuple(concept.model_copy(update={"attributes": shares}) for concept in request.forget)
+        return request.model_copy(update={"task": task, "forget": biased})
+    if task == "data":
+        names = {concept.id for concept in request.forget}
+        images = [_image(c.id, c.id) for c in TWO.forget] + [_image(name) for name in ("house", "tree", "apple")]
+        forget, retain = (tuple(i for i in images if (i.concept in names) is wanted) for wanted in (True, False))
+        return request.model_copy(update={"task": task, "forget_images": forget, "retain_images": retain})
+    return request.model_copy(update={"task": task})
+
+
+def _image(name: str, concept: str = "") -> DataImage:
+    """Return a made-up image, 16 x 16, with the caption of a photograph."""
+    from PIL import Image
+
+    pixels = b"".join(hashlib.sha256(f"{name}/{row}".encode()).digest() for row in range(24))
+    picture = Image.frombytes("RGB", (16, 16), pixels)
+    return DataImage.lazily(lambda: picture, id=name, caption=f"a photo of a {name}", concept=concept)
 
 
 class RecordingContext:
@@ -158,6 +186,7 @@ def small(shape: Shape) -> Model:
 
 def _edit(subject: Subject, model: Model, request: Request, seed: int) -> Observation:
     method = subject.make()
+    request = asked(method, request)
     refusal = method.refusal(model.info, request)
     if refusal is not None:
         return Observation(refusal=str(refusal))
