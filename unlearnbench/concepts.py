@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, get_args
 import yaml
 from pydantic import ValidationError
 
-from unlearnbench.api import Concept, ConceptDataset, ConceptKind
+from unlearnbench.api import Concept, ConceptDataset, ConceptKind, DataImage, ImageSplit
 from unlearnbench.errors import UserError
 from unlearnbench.suites import explain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 SUFFIXES = (".yaml", ".yml")
@@ -69,6 +69,39 @@ class ConceptFolder(ConceptDataset):
     def classes(self, kind: ConceptKind) -> Mapping[str, str]:
         """Return the concepts of a kind, their targets and their neighbours."""
         return classes_of([concept for concept in self.concepts.values() if concept.kind == kind])
+
+
+class WithConcept(ConceptDataset):
+    """A data set and one concept more.
+
+    Args:
+        base: the data set, whose concepts are retained.
+        concept: the concept.
+
+    Raises:
+        UserError: the data set has a concept of that id.
+    """
+
+    def __init__(self, base: ConceptDataset, concept: Concept) -> None:
+        if concept.id in base.concepts:
+            raise UserError(
+                f"the data set has a concept {concept.id} already", "give the id in the concept file another name"
+            )
+        self._base, self._own = base, concept
+
+    @property
+    def concepts(self) -> Mapping[str, Concept]:
+        """Return the concepts by id, the added one last."""
+        return {**self._base.concepts, self._own.id: self._own}
+
+    def classes(self, kind: ConceptKind) -> Mapping[str, str]:
+        """Return the classes of the data set; for the kind of the added concept, with it, its target and neighbours."""
+        own = classes_of([self._own]) if kind == self._own.kind else {}
+        return {**own, **self._base.classes(kind)}
+
+    def images(self, split: ImageSplit) -> Sequence[DataImage]:
+        """Return the images of the data set."""
+        return self._base.images(split)
 
 
 def classes_of(concepts: list[Concept]) -> Mapping[str, str]:

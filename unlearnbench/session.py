@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from unlearnbench.concepts import WithConcept, read_concept
 from unlearnbench.discovery import one_line
 from unlearnbench.errors import PrerequisiteError, UserError
 from unlearnbench.execute import Machine
+from unlearnbench.lint import estimated, lint_added, tokens_of
 from unlearnbench.modelfiles import fingerprint_folder, local_folder, resolve_folder
 from unlearnbench.plan import Judge, Plan, check_params, make_plan
 from unlearnbench.spec import Dtype, ModelSpec, Ref, Suite
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from unlearnbench.api import ConceptDataset
+    from unlearnbench.api import Concept, ConceptDataset
     from unlearnbench.plugins import Plugins
 
 Parameters = dict[str, dict[str, Any]]
@@ -25,7 +27,10 @@ Parameters = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Session:
-    """A suite, narrowed to what was asked, with its data set, judge and model folder."""
+    """A suite, narrowed to what was asked, with its data set, judge and model folder.
+
+    `notes` is what a user may want to mend in a concept file.
+    """
 
     plugins: Plugins
     suite: Suite
@@ -33,6 +38,7 @@ class Session:
     judge: Judge
     folder: Path
     params: Parameters
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def open(
@@ -41,6 +47,7 @@ class Session:
         suite: str,
         *,
         concepts: Sequence[str] = (),
+        concept_file: Path | None = None,
         sampling_seeds: Sequence[int] = (),
         model: str | None = None,
         revision: str | None = None,
@@ -53,6 +60,7 @@ class Session:
             plugins: what is installed.
             suite: name or TOML file.
             concepts: concepts to forget; none = those of the suite.
+            concept_file: a concept that joins the data set, and is forgotten.
             sampling_seeds: none = those of the suite.
             model: name, folder or hub id; None = the suite's.
             revision: git revision of a hub id.
@@ -65,6 +73,9 @@ class Session:
         """
         loaded = load_suite(plugins, suite)
         dataset: ConceptDataset = plugins.datasets.get(loaded.dataset).load()()
+        own = None if concept_file is None else read_concept(concept_file)
+        if own is not None:
+            dataset, concepts = WithConcept(dataset, own), (own.id, *concepts)
         loaded = narrow(loaded, dataset, concepts, sampling_seeds)
         if model is not None or revision is not None:
             loaded = loaded.model_copy(update={"model": ModelSpec(id=model or loaded.model.id, revision=revision)})
@@ -74,7 +85,8 @@ class Session:
         given = params(name)
         judge = _judge(plugins, name, {**loaded.evaluator.params, **given.get(name, {})})
         folder = local_folder(resolve_folder(loaded.model, plugins.shipped_models()), loaded.model.revision)
-        return cls(plugins, loaded, dataset, judge, folder, given)
+        notes = () if own is None else _lint(own, dataset, folder, str(concept_file))
+        return cls(plugins, loaded, dataset, judge, folder, given, notes)
 
     def plan(self, methods: Sequence[str], *, seed: int, dtype: Dtype) -> Plan:
         """Plan the controls and the given methods.
@@ -96,6 +108,18 @@ class Session:
     def machine(self, *, device: str, dtype: Dtype, batch_size: int) -> Machine:
         """Return what the tasks run on."""
         return Machine(self.suite.model, self.folder, device, dtype, batch_size)
+
+
+def _lint(concept: Concept, dataset: ConceptDataset, folder: Path, file: str) -> tuple[str, ...]:
+    """Refuse a concept whose numbers would be wrong; return what leaves them poorer."""
+    others = {name: other for name, other in dataset.concepts.items() if name != concept.id}
+    tokens = tokens_of(folder) if (folder / "tokenizer").is_dir() else estimated()
+    found = lint_added(others, concept, tokens)
+    errors = [finding for finding in found if finding.severity == "error"]
+    if errors:
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        raise UserError(f"{file}: {errors[0]}{more}", f"mend it; `unlearnbench lint {file}` shows what it finds in it")
+    return tuple(str(finding) for finding in found)
 
 
 def _judge(plugins: Plugins, name: str, given: dict[str, Any]) -> Judge:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from unlearnbench.api import Concept, ConceptDataset
 
 DEFAULT_SUITE = "emoji-quick"
+OWN_CONCEPT_SUITE = "own-concept"  # of `run --concept-file`: what a user's concept is evaluated beside
 
 
 def load_suite(plugins: Plugins, name: str) -> Suite:

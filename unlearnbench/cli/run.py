@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,18 +19,17 @@ from unlearnbench.cli.options import (
 )
 from unlearnbench.errors import ExitCode
 from unlearnbench.identity import short
-from unlearnbench.suites import DEFAULT_SUITE
+from unlearnbench.suites import DEFAULT_SUITE, OWN_CONCEPT_SUITE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from unlearnbench.plan import Plan
     from unlearnbench.store import Stage, Store
 
 
 @click.command("run")
-@click.argument("suite", default=DEFAULT_SUITE)
+@click.argument("suite", required=False)
 @click.option("-m", "--method", "methods", multiple=True, metavar="NAME", help="Method to run; may be given again.")
 @click.option(
     "-c",
@@ -38,6 +38,12 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="NAME",
     help="Forget only this concept of the suite's data set; may be given again.",
+)
+@click.option(
+    "--concept-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help=f"Forget a concept of your own beside the suite's.  [suite: {OWN_CONCEPT_SUITE}]",
 )
 @model_options("Shipped model, folder, or hub id of a Stable Diffusion 1.x or 2.x pipeline.  [default: the suite's]")
 @click.option("--evaluator", metavar="NAME", help="Judge.  [default: the suite's]")
@@ -68,11 +74,12 @@ if TYPE_CHECKING:
     "-f", "--format", "form", type=click.Choice(FORMATS), default="rich", show_default=True, help="Form of the board."
 )
 def run_command(
-    suite: str, methods: tuple[str, ...], concepts: tuple[str, ...], model: str | None, revision: str | None,
-    evaluator: str | None, sampling_seeds: tuple[int, ...], seed: int, params: tuple[str, ...], device: str, dtype: Any,
-    batch_size: int, store_root: Path | None, reuse: Any, dry_run: bool, form: str,
+    suite: str | None, methods: tuple[str, ...], concepts: tuple[str, ...], concept_file: Path | None,
+    model: str | None, revision: str | None, evaluator: str | None, sampling_seeds: tuple[int, ...], seed: int,
+    params: tuple[str, ...], device: str, dtype: Any, batch_size: int, store_root: Path | None,
+    reuse: Any, dry_run: bool, form: str,
 ) -> int:  # fmt: skip
-    """Run methods on SUITE and show the board.
+    """Run methods on SUITE (default: emoji-quick) and show the board.
 
     What is stored already is not made again: interrupt it, and the same command goes on.
     """
@@ -82,14 +89,17 @@ def run_command(
     plugins = load_plugins()
     session = Session.open(
         plugins,
-        suite,
+        suite or (OWN_CONCEPT_SUITE if concept_file else DEFAULT_SUITE),
         concepts=concepts,
+        concept_file=concept_file,
         sampling_seeds=sampling_seeds,
         model=model,
         revision=revision,
         evaluator=evaluator,
         params=lambda judge: parse_params(methods, [judge], params),
     )
+    for note in session.notes:
+        click.echo(f"note: {note}", err=True)
     plan = session.plan(methods, seed=seed, dtype=dtype)
     store = open_store(store_root)
     if dry_run:

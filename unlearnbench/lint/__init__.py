@@ -1,7 +1,7 @@
 """What makes a number on a board mean what its column says: rules for concepts, prompts and suites."""
 
 from unlearnbench.lint.finding import Finding, Report
-from unlearnbench.lint.rules import RULES, lint_dataset
+from unlearnbench.lint.rules import RULES, lint_added, lint_dataset
 from unlearnbench.lint.suite import SUITE_RULES, lint_suite
 from unlearnbench.lint.tokens import Tokens, estimated, tokens_of
 
@@ -12,6 +12,7 @@ __all__ = [
     "Report",
     "Tokens",
     "estimated",
+    "lint_added",
     "lint_dataset",
     "lint_suite",
     "tokens_of",

@@ -37,7 +37,8 @@ def counts(concepts: Concepts) -> Iterator[Finding]:
     for name, concept in concepts.items():
         prompts, found = concept.prompts, []
         if not prompts.indirect and not concept.attributes:
-            found.append(f"{name} has no indirect prompt")
+            message = f"{name} has no indirect prompt"
+            yield Finding(rule="counts", severity="warning", concept=name, message=message)
         if len(prompts.target_direct) != len(prompts.direct):
             found.append(
                 f"{name} has {len(prompts.direct)} direct and {len(prompts.target_direct)} target_direct prompts"
@@ -220,3 +221,21 @@ def lint_dataset(kind: Kind, name: str, concepts: Concepts, tokens: Tokens | Non
     return Report(
         kind=kind, name=name, concepts=len(concepts), prompts=prompts, tokens=counting.source, findings=tuple(found)
     )
+
+
+def lint_added(dataset: Concepts, concept: Concept, tokens: Tokens | None = None) -> list[Finding]:
+    """Apply the rules to a concept that joins a data set: what is wrong in itself, and what only together with others.
+
+    It may have other numbers of prompts than the others.
+
+    Args:
+        dataset: the concepts of the data set.
+        concept: the concept; its id is none of theirs.
+        tokens: what counts tokens; None = the estimate.
+    """
+    alone, together = {concept.id: concept}, {**dataset, concept.id: concept}
+    found = [*counts(alone), *too_long(alone, tokens or estimated())]
+    for rule in (rule for name, rule in RULES.items() if name != "counts"):
+        known = set(rule(dataset))
+        found += [finding for finding in rule(together) if finding not in known]
+    return found

@@ -47,4 +47,5 @@ def unlearnbench_suites() -> list[SuiteSource]:
         ),
         SuiteSource("emoji20", _FOLDER / "emoji20.toml", "20 concepts x 10 prompts x 2 seeds on the embedded model"),
         SuiteSource("emoji-dev", _FOLDER / "emoji-dev.toml", "3 concepts that no board evaluates, to tune on"),
+        SuiteSource("own-concept", _FOLDER / "own-concept.toml", "a concept file beside eight concepts of core20"),
     ]
