@@ -60,6 +60,7 @@ def test_keys_of_this_version_never_change():
 def test_every_field_of_a_task_enters_its_key(task):
     other = {
         "params": {}, "prompts": ("x",), "seeds": (9,), "seed": 4, "dtype": "float16", "edit": None,
+        "reads": {"judge": "ub1:ff"},
         "origin": ORIGIN.model_copy(update={"source": "ub1:zz"}),
         "request": EDIT.request.model_copy(update={"retain": ()}),
         "sampler": SamplerSpec(), "question": SCORE.question.model_copy(update={"description": "a hound"}),

@@ -35,7 +35,7 @@ from unlearnbench.images import DataImage as DataImage
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import torch
@@ -51,6 +51,13 @@ T = TypeVar("T")
 
 class Params(Frozen):
     """Base class of the parameters of a method or an evaluator: every field typed, bounded and described."""
+
+    def reads(self, request: Request) -> Mapping[str, str]:
+        """Return tagged digests, by name, of what a method reads for a request beside model and request: a classifier.
+
+        They enter the edit key. Called while planning, so it must not import torch.
+        """
+        return {}
 
 
 P = TypeVar("P", bound=Params)

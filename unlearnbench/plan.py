@@ -193,14 +193,16 @@ def make_plan(
         plan.entries[label] = entry
         origin = entry.origin()
         for forget in suite.forget:
+            request = make_request(dataset, [forget], suite.task)
             task = EditTask(
                 method=entry.spec.name,
                 origin=origin,
                 params=params.model_dump(mode="json"),
-                request=make_request(dataset, [forget], suite.task),
+                request=request,
                 model=model_fingerprint,
                 seed=method_seed,
                 dtype=dtype,
+                reads=dict(params.reads(request)),
             )
             key = task.key()
             plan.edits[key] = task

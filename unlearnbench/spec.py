@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from unlearnbench.api import ConceptId, Frozen, Question, Request, Task
+from unlearnbench.dataset import left_out
 from unlearnbench.identity import digest
 
 Dtype = Literal["float32", "float16", "bfloat16"]
@@ -106,6 +107,11 @@ class EditTask(Frozen):
     model: str = Field(description="fingerprint of the base model")
     seed: int = Field(ge=0, description="seed of the method's own randomness")
     dtype: Dtype = "float32"
+    reads: dict[str, str] = Field(
+        default_factory=dict,
+        exclude_if=left_out,
+        description="digests of what the method reads besides (`Params.reads`)",
+    )
 
     def key(self) -> str:
         """Return the edit key."""

@@ -78,7 +78,7 @@ def edit_command(
     folder = local_folder(resolve_folder(spec, plugins.shipped_models()), revision)
     edit_task = EditTask(
         method=entry.spec.name, origin=entry.origin(), params=values.model_dump(mode="json"), request=request,
-        model=fingerprint_folder(folder), seed=seed, dtype=dtype,
+        model=fingerprint_folder(folder), seed=seed, dtype=dtype, reads=dict(values.reads(request)),
     )  # fmt: skip
     runner = entry.load()(values)
     from unlearnbench.stages import Skipped, resolve_device, run_edit
