@@ -5,12 +5,13 @@ Authors of plugins import the specs from `unlearnbench.api`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 hookspec = pluggy.HookspecMarker("unlearnbench")
@@ -28,6 +29,8 @@ class MethodSpec:
         summary: one line for `list`, of at most 200 characters.
         paper: where the method comes from.
         edits: patterns of the tensors that it changes; `unlearnbench check` holds it to them.
+        quick: parameters, such as few steps, with which a small random model is edited in seconds; `unlearnbench check`
+            uses them where the caller gives no others.
     """
 
     name: str
@@ -36,6 +39,7 @@ class MethodSpec:
     summary: str
     paper: str
     edits: tuple[str, ...] = ()
+    quick: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,14 @@ from unlearnbench.api import DatasetSpec, hookimpl
 def unlearnbench_datasets():
     return [DatasetSpec("signs", "acme_signs.data:Signs", "letters as signs", "1", "CC0-1.0", "none", "{digest}")]
 """
+METHOD = """
+from unlearnbench.api import MethodSpec, hookimpl
+
+@hookimpl
+def unlearnbench_methods():
+    shift, params = "unlearnbench.testing.shift:Shift", "unlearnbench.testing.fakes:ShiftParams"
+    return [MethodSpec("signal", shift, params, "a method", "none", quick={{{quick}}})]
+"""
 DATA = """
 from unlearnbench.testing.fakes import Letters
 
@@ -58,6 +66,27 @@ def test_a_package_that_is_not_installed_is_checked_where_it_is(package, run_unl
     assert max(map(len, result.stdout.splitlines())) <= 80
     assert sys.path == path
     assert not list(package.rglob("*.dist-info"))
+
+
+def test_a_method_is_checked_with_what_it_calls_quick_unless_the_caller_gives_more(package):
+    from unlearnbench.checks import subjects
+
+    home = package / "src" / "acme_signs" / "__init__.py"
+    home.write_text(METHOD.format(quick='"amount": 0.25'))
+    for given, amount in (({}, 0.25), ({"amount": 2.0}, 2.0)):
+        with subjects(str(package), given) as (subject,):
+            assert subject.params().amount == amount
+            assert subject.given == {"amount": amount}
+
+
+def test_what_a_method_calls_quick_is_refused_if_it_has_no_such_parameter(package):
+    from unlearnbench.checks import subjects
+    from unlearnbench.errors import UserError
+
+    home = package / "src" / "acme_signs" / "__init__.py"
+    home.write_text(METHOD.format(quick='"amont": 0.25'))
+    with pytest.raises(UserError, match=r"parameter of signal.*amont"), subjects(str(package)):
+        pass
 
 
 def test_a_failure_is_told_with_its_reason_and_has_exit_code_4(package, run_unlearnbench, tmp_path):

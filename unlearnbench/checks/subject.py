@@ -34,7 +34,7 @@ class Subject:
     Attributes:
         kind: which checks it gets.
         entry: the spec and the plugin that registered it.
-        given: parameters that differ from the defaults.
+        given: parameters that differ from the defaults: the caller's, and else those that the spec calls quick.
         tmp: an empty folder of the checks.
         search: folders that python must look in to find a package that is not installed.
         memory: what `remember` keeps.
@@ -99,7 +99,7 @@ def subjects(name: str, params: Mapping[str, Any] | None = None) -> Iterator[lis
 
 def _all(plugins: Plugins, params: Mapping[str, Any], tmp: Path, search: tuple[str, ...]) -> list[Subject]:
     found = [
-        Subject(kind, entry, params, tmp, search)
+        Subject(kind, entry, _given(entry, params), tmp, search)
         for kind, registry in KINDS.items()
         for entry in plugins.registry(registry)
     ]
@@ -118,10 +118,15 @@ def _named(plugins: Plugins, name: str, params: Mapping[str, Any], tmp: Path) ->
         entries = list(plugins.registry(registry))
         known += [entry.spec.name for entry in entries]
         if any(name in (e.spec.name, f"{e.plugin.distribution}/{e.spec.name}") for e in entries):
-            found.append(Subject(kind, plugins.registry(registry).get(name), params, tmp))
+            entry = plugins.registry(registry).get(name)
+            found.append(Subject(kind, entry, _given(entry, params), tmp))
     if not found:
         raise unknown("method, evaluator, data set or package folder", name, known)
     return _with_params(found)
+
+
+def _given(entry: Entry[Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    return {**getattr(entry.spec, "quick", {}), **params}
 
 
 def _with_params(found: list[Subject]) -> list[Subject]:

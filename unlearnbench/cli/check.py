@@ -36,7 +36,8 @@ FORMATS = (".json", ".md")
 def check_command(name: str, params: tuple[str, ...], expected: tuple[str, ...], report: Path | None) -> int:
     """Check a method, an evaluator or a data set.
 
-    NAME is what is installed, PATH the folder of a package that need not be. Methods edit small random models.
+    NAME is what is installed, PATH the folder of a package that need not be. Methods edit small random models, with the
+    parameters that they call quick unless -p gives others.
     """
     from rich.console import Console
 
@@ -56,6 +57,9 @@ def check_command(name: str, params: tuple[str, ...], expected: tuple[str, ...],
             plugin = subject.entry.plugin
             title = f"{subject.kind} {subject.entry.spec.name}"
             console.print(f"{title}  {plugin.distribution} {plugin.version}", style="bold", markup=False)
+            if subject.given:
+                given = ", ".join(f"{name}={value}" for name, value in subject.given.items())
+                console.print(f"  with {given}", style="dim", markup=False)
             own = {check.name for check in checks[subject.kind]}
             done.append(
                 run_checks(

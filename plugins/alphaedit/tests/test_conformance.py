@@ -2,14 +2,12 @@
 
 from unlearnbench.testing import parametrize_with_checks
 
-FAST = {"edits": 1, "batch": 2, "inner_steps": 2, "latent_steps": 2, "min_dim": 16, "lamb": 0.05}
 
-
-@parametrize_with_checks("alphaedit", params=FAST)
+@parametrize_with_checks("alphaedit")
 def test_conformance(check):
     check()
 
 
-@parametrize_with_checks("alphaedit", params=FAST | {"matrices": "ffn"})
+@parametrize_with_checks("alphaedit", params={"matrices": "ffn"})
 def test_conformance_in_the_unet(check):
     check()

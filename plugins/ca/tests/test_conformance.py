@@ -3,8 +3,6 @@
 from unlearnbench.testing import parametrize_with_checks
 
 
-@parametrize_with_checks(
-    "ca", params={"iterations": 2, "batch": 2, "images": 2, "image_steps": 2, "learning_rate": 1e-3}
-)
+@parametrize_with_checks("ca")
 def test_conformance(check):
     check()

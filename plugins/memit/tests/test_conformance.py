@@ -2,15 +2,13 @@
 
 from unlearnbench.testing import parametrize_with_checks
 
-FAST = {"edits": 1, "batch": 2, "inner_steps": 2, "latent_steps": 2, "lamb": 1.0}
 
-
-@parametrize_with_checks("memit", params=FAST)
+@parametrize_with_checks("memit")
 def test_conformance(check):
     check()
 
 
-@parametrize_with_checks("memit", params=FAST | {"matrices": "ffn"})
+@parametrize_with_checks("memit", params={"matrices": "ffn"})
 def test_conformance_of_feed_forward_layers(check):
     check()
 

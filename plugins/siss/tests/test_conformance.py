@@ -2,24 +2,22 @@
 
 from unlearnbench.testing import parametrize_with_checks
 
-FAST = {"iterations": 2, "accumulation": 2, "learning_rate": 1e-3}
 
-
-@parametrize_with_checks("siss", params=FAST)
+@parametrize_with_checks("siss")
 def test_conformance_of_siss(check):
     check()
 
 
-@parametrize_with_checks("neggrad", params=FAST)
+@parametrize_with_checks("neggrad")
 def test_conformance_of_neggrad(check):
     check()
 
 
-@parametrize_with_checks("erasediff", params=FAST)
+@parametrize_with_checks("erasediff")
 def test_conformance_of_erasediff(check):
     check()
 
 
-@parametrize_with_checks("naive-deletion", params=FAST)
+@parametrize_with_checks("naive-deletion")
 def test_conformance_of_naive_deletion(check):
     check()

@@ -15,5 +15,6 @@ def unlearnbench_methods() -> list[MethodSpec]:
             paper="Choudhary and Agrawal, Editing Concepts in Diffusion Models, U&ME at ICCV 2025; "
             "Fang et al., AlphaEdit (arXiv:2410.02355)",
             edits=("text_encoder.*.mlp.fc2.weight", "unet.*.ff.net.2.weight"),
+            quick={"edits": 1, "batch": 2, "inner_steps": 2, "latent_steps": 2, "min_dim": 16, "lamb": 0.05},
         )
     ]

@@ -14,5 +14,6 @@ def unlearnbench_methods() -> list[MethodSpec]:
             summary="UNet layers trained until the concept's prediction is guided away from the concept",
             paper="Gandikota et al., Erasing Concepts from Diffusion Models, ICCV 2023 (arXiv:2303.07345)",
             edits=("unet.*.weight", "unet.*.bias"),
+            quick={"iterations": 2, "sampling_steps": 2, "learning_rate": 1e-3},
         )
     ]

@@ -14,5 +14,6 @@ def unlearnbench_methods() -> list[MethodSpec]:
             summary="UNet trained until its cross-attention turns away from the concept's tokens",
             paper="Zhang et al., Forget-Me-Not: Learning to Forget in Text-to-Image Diffusion Models, arXiv:2303.17591",
             edits=("unet.*",),
+            quick={"iterations": 2, "images": 2, "image_steps": 2, "learning_rate": 1e-3},
         )
     ]

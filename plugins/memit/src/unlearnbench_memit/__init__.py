@@ -20,5 +20,6 @@ def unlearnbench_methods() -> list[MethodSpec]:
                 "unet.*.attn2.to_k.weight",
                 "unet.*.attn2.to_v.weight",
             ),
+            quick={"edits": 1, "batch": 2, "inner_steps": 2, "latent_steps": 2, "lamb": 1.0},
         )
     ]

@@ -16,6 +16,7 @@ def unlearnbench_methods() -> list[MethodSpec]:
             summary=summary,
             paper=paper,
             edits=("unet.*",),
+            quick={"iterations": 2, "accumulation": 2, "learning_rate": 1e-3},
         )
         for name, target, summary, paper in (
             (
