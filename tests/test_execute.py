@@ -7,6 +7,7 @@ import json
 import pandas as pd
 import pytest
 
+from unlearnbench.api import EditPair
 from unlearnbench.assemble import assemble
 from unlearnbench.errors import UserError
 from unlearnbench.execute import SerialExecutor
@@ -180,3 +181,21 @@ def test_a_request_protects_no_prompt_that_it_erases(session):
     assert not {p.prompt for p in request.forget[0].pairs} & set(request.retain)
     assert request.retain_names == ("beta", "gamma", "delta")
     assert not any("paper" in p for p in (*request.retain, *(q.prompt for q in request.forget[0].pairs)))
+
+
+def test_a_request_protects_no_prompt_that_names_what_it_erases(session):
+    alpha, beta = session.dataset.concepts["alpha"], session.dataset.concepts["beta"]
+    named = tuple(
+        EditPair(prompt=f"beta beside {name}", target="gamma beside delta")
+        for name in (alpha.display, *alpha.aliases, alpha.display.upper(), f"{alpha.display}s", f"{alpha.display}bet")
+    )
+    concepts = {**session.dataset.concepts, "beta": beta.model_copy(update={"edit": beta.edit + named})}
+
+    class Naming(type(session.dataset)):
+        @property
+        def concepts(self):
+            return concepts
+
+    retain = make_request(Naming(), ["alpha"]).retain
+    assert {pair.prompt for pair in beta.edit} <= set(retain)
+    assert {pair.prompt for pair in named} & set(retain) == {f"beta beside {alpha.display}bet"}

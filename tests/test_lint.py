@@ -13,10 +13,10 @@ from unlearnbench.api import Concept
 from unlearnbench.cli import main
 from unlearnbench.lint import RULES, SUITE_RULES, estimated, lint_dataset, lint_suite
 from unlearnbench.lint.rules import too_long
-from unlearnbench.lint.words import names
 from unlearnbench.plugins import load_plugins
 from unlearnbench.suites import load_suite
 from unlearnbench.testing.fakes import Letters
+from unlearnbench.words import names
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "lint.md"
 CONCEPTS = Letters().concepts

@@ -23,6 +23,7 @@ from unlearnbench.errors import UserError
 from unlearnbench.identity import canonical_json, digest
 from unlearnbench.spec import Dtype, EditTask, Origin, Ref, SampleTask, ScoreTask, Suite
 from unlearnbench.suites import explain
+from unlearnbench.words import names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,9 +102,9 @@ def make_request(dataset: ConceptDataset, forget: Sequence[str], task: Task = "e
     """Return the request to forget concepts of a data set and to retain all its others.
 
     The retain prompts are the edit prompts of every other concept, less those of overlapping concepts and any prompt
-    that is an edit prompt of a forgotten concept too (protecting what should be erased is a known pitfall of the
-    reference code, spec/methods.md 1.7). Training images are part of the task 'data' only, and so are attributes of
-    'debias': what another task does not need is in no key.
+    that is an edit prompt of a forgotten concept or holds its name or an alias, as "a dog drawn in ink" does for the
+    style ink: no method can forget what it is told to protect. Training images are part of the task 'data' only, and
+    so are attributes of 'debias': what another task does not need is in no key.
 
     Raises:
         UserError: the data set lacks what the task needs: images, or attributes.
@@ -112,7 +113,12 @@ def make_request(dataset: ConceptDataset, forget: Sequence[str], task: Task = "e
     excluded = {c.id for c in chosen} | {o for c in chosen for o in c.overlaps}
     others = [c for c in dataset.concepts.values() if c.id not in excluded]
     edited = {_normal(pair.prompt) for c in chosen for pair in c.edit}
-    retain = dict.fromkeys(pair.prompt for c in others for pair in c.edit if _normal(pair.prompt) not in edited)
+    retain = dict.fromkeys(
+        pair.prompt
+        for c in others
+        for pair in c.edit
+        if _normal(pair.prompt) not in edited and not any(names(pair.prompt, gone) for gone in chosen)
+    )
     images = dataset.images("train") if task == "data" else ()
     _check_task(task, chosen, images)
     return Request(

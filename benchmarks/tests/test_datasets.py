@@ -7,8 +7,8 @@ from itertools import permutations
 
 import pytest
 
-from unlearnbench.lint.words import names
 from unlearnbench.suites import find_concept
+from unlearnbench.words import names
 from unlearnbench_suites import datasets
 
 # As the tables and files of the sources print them, misspellings included.

@@ -10,7 +10,7 @@ from itertools import chain, combinations, permutations
 from unlearnbench.api import Concept
 from unlearnbench.lint.finding import Finding, Kind, Report
 from unlearnbench.lint.tokens import Tokens, estimated
-from unlearnbench.lint.words import fold, names, near_pairs, own_names, words
+from unlearnbench.words import fold, names, near_pairs, own_names, words
 
 Concepts = Mapping[str, Concept]
 Rule = Callable[[Concepts], Iterator[Finding]]
