@@ -22,7 +22,7 @@ from unlearnbench.columns import COLUMNS
 from unlearnbench.errors import ExitCode
 from unlearnbench.execute import Reuse
 from unlearnbench.results import SCHEMA
-from unlearnbench.spec import Column, EditTask, ModelSpec, Ref, SamplerSpec, SampleTask, ScoreTask, Suite
+from unlearnbench.spec import Column, Cost, EditTask, ModelSpec, Ref, SamplerSpec, SampleTask, ScoreTask, Suite
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -273,7 +273,14 @@ def test_every_column_and_interval_of_the_board_is_on_the_page():
 
 
 @pytest.mark.parametrize(
-    ("heading", "model"), [("Fields", Suite), ("`sampler`", SamplerSpec), ("`model`", ModelSpec), ("`evaluator`", Ref)]
+    ("heading", "model"),
+    [
+        ("Fields", Suite),
+        ("`sampler`", SamplerSpec),
+        ("`model`", ModelSpec),
+        ("`evaluator`", Ref),
+        ("`cost`", Cost),
+    ],
 )
 def test_every_field_of_a_suite_is_on_the_page(heading, model):
     rows = {names(row[0])[0]: row[1] for row in table(section(page("reference/suite-file.md"), heading))}

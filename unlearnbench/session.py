@@ -23,22 +23,27 @@ if TYPE_CHECKING:
     from unlearnbench.plugins import Plugins
 
 Parameters = dict[str, dict[str, Any]]
+ABSENT = "absent"  # in place of the fingerprint of a model or a judge that is not on this machine
 
 
 @dataclass(frozen=True)
 class Session:
     """A suite, narrowed to what was asked, with its data set, judge and model folder.
 
-    `notes` is what a user may want to mend in a concept file.
+    Attributes:
+        place: folder of the model; None if it is not on this machine, and need not be.
+        notes: what a user may want to know: what a concept file lacks, what is not on this machine.
+        complete: whether model and judge are on this machine; a plan without them has keys of its own.
     """
 
     plugins: Plugins
     suite: Suite
     dataset: ConceptDataset
     judge: Judge
-    folder: Path
+    place: Path | None
     params: Parameters
     notes: tuple[str, ...] = ()
+    complete: bool = True
 
     @classmethod
     def open(
@@ -53,6 +58,7 @@ class Session:
         revision: str | None = None,
         evaluator: str | None = None,
         params: Callable[[str], Parameters] = lambda _: {},
+        absent: bool = False,
     ) -> Session:
         """Resolve every name of a command.
 
@@ -66,6 +72,7 @@ class Session:
             revision: git revision of a hub id.
             evaluator: None = the suite's.
             params: given the evaluator's name, the parameters of each plugin.
+            absent: model and judge need not be on this machine, and a model is not downloaded: enough for an estimate.
 
         Raises:
             UserError: a name is unknown, or a parameter is wrong.
@@ -83,10 +90,39 @@ class Session:
             loaded = loaded.model_copy(update={"evaluator": Ref(name=evaluator)})
         name = loaded.evaluator.name
         given = params(name)
-        judge = _judge(plugins, name, {**loaded.evaluator.params, **given.get(name, {})})
-        folder = local_folder(resolve_folder(loaded.model, plugins.shipped_models()), loaded.model.revision)
+        values = {**loaded.evaluator.params, **given.get(name, {})}
+        source = resolve_folder(loaded.model, plugins.shipped_models())
+        missing: list[str] = []
+        folder: Path | None = None
+        try:
+            folder = local_folder(source, loaded.model.revision, download=not absent)
+        except PrerequisiteError:
+            if not absent:
+                raise
+            missing.append(f"the model {loaded.model.id} is not on this machine")
+        try:
+            # Without the model nothing can be stored, so that what judge it was matters to no estimate.
+            judge = _judge(plugins, name, values, known=folder is not None)
+        except PrerequisiteError as error:
+            if not absent:
+                raise
+            missing.append(error.what)
+            judge = _judge(plugins, name, values, known=False)
         notes = () if own is None else _lint(own, dataset, folder, str(concept_file))
-        return cls(plugins, loaded, dataset, judge, folder, given, notes)
+        return cls(plugins, loaded, dataset, judge, folder, given, (*notes, *missing), complete=not missing)
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder of the model.
+
+        Raises:
+            PrerequisiteError: the model is not on this machine.
+        """
+        if self.place is None:
+            raise PrerequisiteError(
+                f"model {self.suite.model.id} is not on this machine", "name a folder that holds it with --model"
+            )
+        return self.place
 
     def plan(self, methods: Sequence[str], *, seed: int, dtype: Dtype) -> Plan:
         """Plan the controls and the given methods.
@@ -100,7 +136,7 @@ class Session:
             self.judge,
             self.plugins,
             [Ref(name=name, params=self.params.get(name, {})) for name in methods],
-            model_fingerprint=fingerprint_folder(self.folder),
+            model_fingerprint=ABSENT if self.place is None else fingerprint_folder(self.place),
             method_seed=seed,
             dtype=dtype,
         )
@@ -110,10 +146,10 @@ class Session:
         return Machine(self.suite.model, self.folder, device, dtype, batch_size)
 
 
-def _lint(concept: Concept, dataset: ConceptDataset, folder: Path, file: str) -> tuple[str, ...]:
+def _lint(concept: Concept, dataset: ConceptDataset, folder: Path | None, file: str) -> tuple[str, ...]:
     """Refuse a concept whose numbers would be wrong; return what leaves them poorer."""
     others = {name: other for name, other in dataset.concepts.items() if name != concept.id}
-    tokens = tokens_of(folder) if (folder / "tokenizer").is_dir() else estimated()
+    tokens = tokens_of(folder) if folder is not None and (folder / "tokenizer").is_dir() else estimated()
     found = lint_added(others, concept, tokens)
     errors = [finding for finding in found if finding.severity == "error"]
     if errors:
@@ -122,9 +158,12 @@ def _lint(concept: Concept, dataset: ConceptDataset, folder: Path, file: str) ->
     return tuple(str(finding) for finding in found)
 
 
-def _judge(plugins: Plugins, name: str, given: dict[str, Any]) -> Judge:
+def _judge(plugins: Plugins, name: str, given: dict[str, Any], *, known: bool = True) -> Judge:
+    """Return the judge; one that is not `known` gets no fingerprint of its own."""
     entry = plugins.evaluators.get(name)
     params = check_params(entry.load_params(), given, name)
+    if not known:
+        return Judge(entry.spec.name, entry.origin(), params, ABSENT, entry)
     try:
         fingerprint = entry.load()(params).fingerprint()
     except UserError:

@@ -51,6 +51,19 @@ Distinct = AfterValidator(_distinct)
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1), Distinct]
 
 
+class Cost(Frozen):
+    """What a suite costs on one kind of machine, estimated; no result depends on it."""
+
+    hardware: str = Field(min_length=1, description="the machine, arithmetic and batches that the figures are for")
+    image_seconds: float = Field(gt=0.0, description="one image, sampled and decoded")
+    answer_seconds: float = Field(ge=0.0, description="one image, judged")
+    image_kilobytes: float = Field(gt=0.0, description="one image in the store")
+    edit_megabytes: float = Field(gt=0.0, description="one edit in the store")
+    edit_seconds: dict[str, Annotated[float, Field(ge=0.0)]] = Field(
+        default_factory=dict, description="method -> one edit; a method without a figure is named in the estimate"
+    )
+
+
 class Suite(Frozen):
     """A suite file: which concepts, prompts, seeds, sampler, judge and columns make a board."""
 
@@ -79,6 +92,7 @@ class Suite(Frozen):
     presets: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="method -> parameters that differ from the method's defaults in this suite"
     )
+    cost: Cost | None = Field(None, description="for the estimate of `run --dry-run`")
 
     @model_validator(mode="after")
     def _forget_is_evaluated(self) -> Suite:

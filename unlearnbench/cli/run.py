@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -18,14 +18,7 @@ from unlearnbench.cli.options import (
     store_option,
 )
 from unlearnbench.errors import ExitCode
-from unlearnbench.identity import short
 from unlearnbench.suites import DEFAULT_SUITE, OWN_CONCEPT_SUITE
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from unlearnbench.plan import Plan
-    from unlearnbench.store import Stage, Store
 
 
 @click.command("run")
@@ -97,13 +90,16 @@ def run_command(
         revision=revision,
         evaluator=evaluator,
         params=lambda judge: parse_params(methods, [judge], params),
+        absent=dry_run,
     )
     for note in session.notes:
         click.echo(f"note: {note}", err=True)
     plan = session.plan(methods, seed=seed, dtype=dtype)
     store = open_store(store_root)
     if dry_run:
-        click.echo(describe(plan, store))
+        from unlearnbench.cost import describe
+
+        click.echo(describe(plan, store if session.complete else None))
         return ExitCode.OK
     from unlearnbench.cli.leaderboard import show_board
     from unlearnbench.cli.progress import reporter
@@ -124,15 +120,3 @@ def run_command(
     click.echo(f"{speed}{failed}scores: {scores.folder}", err=True)
     nothing = bool(plan.edits) and not any(run.outcomes[key].available for key in plan.edits)
     return ExitCode.FAILED if failures or nothing else ExitCode.OK
-
-
-def describe(plan: Plan, store: Store) -> str:
-    """Say how much a plan would make, and how much of it is stored."""
-    lines = [f"suite {plan.suite.name}, protocol {short(plan.protocol)}: rows {', '.join(plan.methods)}"]
-    stages: tuple[tuple[Stage, Mapping[str, object]], ...] = (
-        ("edit", plan.edits), ("sample", plan.samples), ("score", plan.scores),
-    )  # fmt: skip
-    for stage, tasks in stages:
-        stored = sum(store.has(stage, key) for key in tasks)
-        lines.append(f"{stage:<7}{len(tasks):>6} tasks, {stored} of them stored")
-    return "\n".join([*lines, f"images {plan.images():>6}"])

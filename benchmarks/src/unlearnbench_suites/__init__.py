@@ -47,5 +47,8 @@ def unlearnbench_suites() -> list[SuiteSource]:
         ),
         SuiteSource("emoji20", _FOLDER / "emoji20.toml", "20 concepts x 10 prompts x 2 seeds on the embedded model"),
         SuiteSource("emoji-dev", _FOLDER / "emoji-dev.toml", "3 concepts that no board evaluates, to tune on"),
+        SuiteSource("core20", _FOLDER / "core20.toml", "20 concepts x 10 prompts x 2 seeds on SD 1.4, judged by LLaVA"),
+        SuiteSource("core20-clip", _FOLDER / "core20-clip.toml", "the images of core20, judged by CLIP"),
+        SuiteSource("imagenette10", _FOLDER / "imagenette10.toml", "ten classes x 10 prompts x 5 seeds on SD 1.4"),
         SuiteSource("own-concept", _FOLDER / "own-concept.toml", "a concept file beside eight concepts of core20"),
     ]

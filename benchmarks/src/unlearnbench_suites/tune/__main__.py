@@ -14,7 +14,7 @@ import click
 
 from unlearnbench.cli.options import open_store, store_option
 from unlearnbench.cli.progress import reporter
-from unlearnbench.cli.run import describe
+from unlearnbench.cost import describe
 from unlearnbench.errors import PrerequisiteError, UserError
 from unlearnbench.plugins import load_plugins, unknown
 from unlearnbench.session import Session

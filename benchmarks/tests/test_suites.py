@@ -1,0 +1,51 @@
+"""The suites for Stable Diffusion: what they ask for, and that they can be planned before anything is downloaded."""
+
+from __future__ import annotations
+
+import pytest
+
+from unlearnbench.cost import estimate
+from unlearnbench.plugins import load_plugins
+from unlearnbench.session import Session
+
+IMAGES = {"core20": 8000, "core20-clip": 8000, "imagenette10": 5000, "own-concept": 8 * 10 * 4}
+
+
+@pytest.fixture(scope="module")
+def plugins():
+    return load_plugins()
+
+
+@pytest.fixture
+def planned(plugins, monkeypatch):
+    def planned(name, *methods):
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        session = Session.open(plugins, name, absent=True)
+        return session.plan(methods, seed=0, dtype="float32")
+
+    return planned
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_a_row_of_a_method_has_the_images_that_the_readme_says(planned, name):
+    plan = planned(name, "uce")
+    row = {cell.sample: plan.samples[cell.sample].images for cell in plan.cells if cell.method == "uce"}
+    assert sum(row.values()) == IMAGES[name]
+    assert {task.sampler.steps for task in plan.samples.values()} == {50}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_hours_and_disk_are_estimated_and_known_methods_have_figures(planned, plugins, name):
+    plan = planned(name, "uce")
+    found = estimate(plan, None)
+    assert found.hardware
+    assert found.unknown == ()
+    assert set(plan.suite.cost.edit_seconds) <= {entry.spec.name for entry in plugins.methods}
+    assert found.unet_calls == found.images * 100
+
+
+def test_both_judges_of_core20_look_at_the_same_images(planned):
+    one, other = planned("core20", "uce"), planned("core20-clip", "uce")
+    assert set(one.samples) == set(other.samples)
+    assert not set(one.scores) & set(other.scores)
+    assert one.suite.forget == one.suite.evaluate == other.suite.evaluate
