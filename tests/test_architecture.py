@@ -14,7 +14,7 @@ LAYERS = [
     {"spec", "progress", "words"},
     {"discovery", "plugins", "modelfiles"},
     {"suites", "store", "model", "edits", "sampling", "editing"},
-    {"concepts"},
+    {"concepts", "weights"},
     {"plan"},
     {"stages"},
     {"execute"},

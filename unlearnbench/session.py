@@ -14,6 +14,7 @@ from unlearnbench.modelfiles import fingerprint_folder, local_folder, resolve_fo
 from unlearnbench.plan import Judge, Plan, check_params, make_plan
 from unlearnbench.spec import Dtype, ModelSpec, Ref, Suite
 from unlearnbench.suites import load_suite, narrow
+from unlearnbench.weights import LABEL, WeightsRow, parse_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -124,18 +125,32 @@ class Session:
             )
         return self.place
 
-    def plan(self, methods: Sequence[str], *, seed: int, dtype: Dtype) -> Plan:
-        """Plan the controls and the given methods.
+    def plan(
+        self, methods: Sequence[str], *, seed: int, dtype: Dtype, weights: Sequence[str] = (), label: str = LABEL
+    ) -> Plan:
+        """Plan the controls, the given methods, and weights that were made elsewhere.
+
+        Args:
+            methods: by name.
+            seed: of the methods' own randomness.
+            dtype: what the weights are kept and edited in.
+            weights: 'PATH' or 'CONCEPT=PATH' for each forgotten concept; none = there are none.
+            label: of the row of the weights.
 
         Raises:
-            UserError: a method or one of its parameters is unknown.
+            UserError: a method or one of its parameters is unknown, or weights do not fit the model.
+            PrerequisiteError: weights are not there.
         """
+        plugins, refs = self.plugins, [Ref(name=name, params=self.params.get(name, {})) for name in methods]
+        if weights:
+            row = WeightsRow.find(label, parse_weights(weights, self.suite, self.dataset), self.folder)
+            plugins, refs = row.join(plugins), [*refs, Ref(name=label)]
         return make_plan(
             self.suite,
             self.dataset,
             self.judge,
-            self.plugins,
-            [Ref(name=name, params=self.params.get(name, {})) for name in methods],
+            plugins,
+            refs,
             model_fingerprint=ABSENT if self.place is None else fingerprint_folder(self.place),
             method_seed=seed,
             dtype=dtype,

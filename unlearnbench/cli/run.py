@@ -38,6 +38,13 @@ from unlearnbench.suites import DEFAULT_SUITE, OWN_CONCEPT_SUITE
     metavar="FILE",
     help=f"Forget a concept of your own beside the suite's.  [suite: {OWN_CONCEPT_SUITE}]",
 )
+@click.option(
+    "--weights",
+    multiple=True,
+    metavar="[CONCEPT=]PATH",
+    help="Evaluate an edit made elsewhere: an edit file, safetensors, a diffusers or a LoRA folder; one a concept.",
+)
+@click.option("--label", default="weights", show_default=True, metavar="NAME", help="Row of --weights.")
 @model_options("Shipped model, folder, or hub id of a Stable Diffusion 1.x or 2.x pipeline.  [default: the suite's]")
 @click.option("--evaluator", metavar="NAME", help="Judge.  [default: the suite's]")
 @click.option(
@@ -68,9 +75,9 @@ from unlearnbench.suites import DEFAULT_SUITE, OWN_CONCEPT_SUITE
 )
 def run_command(
     suite: str | None, methods: tuple[str, ...], concepts: tuple[str, ...], concept_file: Path | None,
-    model: str | None, revision: str | None, evaluator: str | None, sampling_seeds: tuple[int, ...], seed: int,
-    params: tuple[str, ...], device: str, dtype: Any, batch_size: int, store_root: Path | None,
-    reuse: Any, dry_run: bool, form: str,
+    weights: tuple[str, ...], label: str, model: str | None, revision: str | None, evaluator: str | None,
+    sampling_seeds: tuple[int, ...], seed: int, params: tuple[str, ...], device: str, dtype: Any, batch_size: int,
+    store_root: Path | None, reuse: Any, dry_run: bool, form: str,
 ) -> int:  # fmt: skip
     """Run methods on SUITE (default: emoji-quick) and show the board.
 
@@ -94,7 +101,7 @@ def run_command(
     )
     for note in session.notes:
         click.echo(f"note: {note}", err=True)
-    plan = session.plan(methods, seed=seed, dtype=dtype)
+    plan = session.plan(methods, seed=seed, dtype=dtype, weights=weights, label=label)
     store = open_store(store_root)
     if dry_run:
         from unlearnbench.cost import describe
