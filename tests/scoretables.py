@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from unlearnbench.results import validate
+from unlearnbench.results import PER_EDIT, validate
 
 Decide = Callable[[str, str, str, int, int], bool | None]
 
@@ -69,6 +69,14 @@ def score_table(
                                     "edit_seconds": np.nan if control else 1.5 + i,
                                     "peak_mem_mb": np.nan,
                                     "weights_changed": np.nan if control else 1_050_000 * (1 + i),
+                                    "target_residual": np.nan if control else 0.25 + 0.01 * i,
+                                    "retain_drift": np.nan if control else 0.09,
+                                    "nullspace_leakage": np.nan if control else 0.11,
+                                    "change_norm": np.nan if control else 0.002,
+                                    "change_rank": np.nan if control else 3,
+                                    "share_changed": np.nan if control else 0.022,
+                                    "verdict": None if control else "ok",
+                                    "verdict_reason": None if control else "it moved",
                                     "status": "ok",
                                     "reason": "",
                                 }
@@ -97,7 +105,16 @@ def fail(scores: pd.DataFrame, rows: pd.Series[bool], reason: str, status: str =
     table.loc[rows, "reason"] = reason
     table.loc[rows, "p_yes"] = np.nan
     table.loc[rows, "label"] = pd.NA
-    table.loc[rows, ["edit_seconds", "peak_mem_mb", "weights_changed"]] = np.nan
+    table.loc[rows, list(PER_EDIT)] = np.nan
+    table.loc[rows, ["verdict", "verdict_reason"]] = None
+    return validate(table)
+
+
+def judge_edits(scores: pd.DataFrame, rows: pd.Series[bool], word: str, reason: str) -> pd.DataFrame:
+    """Return the table with another verdict on some edits."""
+    table = scores.copy()
+    table.loc[rows, "verdict"] = word
+    table.loc[rows, "verdict_reason"] = reason
     return validate(table)
 
 

@@ -11,12 +11,14 @@ ROOT = Path(__file__).parents[1]
 CORE = ROOT / "unlearnbench"
 LAYERS = [
     {"hookspecs", "api", "dataset", "errors", "identity", "images"},
-    {"spec", "progress", "words"},
+    {"spec", "progress", "words", "verdict", "leaks"},
     {"discovery", "plugins", "modelfiles"},
     {"suites", "store", "model", "edits", "sampling", "editing"},
-    {"concepts", "weights"},
-    {"plan"},
+    {"concepts", "weights", "several"},
+    {"plan", "look", "responses"},
+    {"effects", "faults"},
     {"stages"},
+    {"machine"},
     {"execute"},
     {
         "session",
@@ -48,7 +50,7 @@ LAYERS = [
     {"render"},
     {"cli"},
 ]
-TORCH = {"model", "editing", "edits", "sampling", "stages", "testing", "checks"}
+TORCH = {"model", "look", "responses", "effects", "editing", "edits", "sampling", "stages", "testing", "checks"}
 
 
 def modules():

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.scoretables import fail, random_decide, score_table, unscore
+from tests.scoretables import fail, judge_edits, random_decide, score_table, unscore
 from unlearnbench import columns
 from unlearnbench.board import Board, Identified, make_board
 from unlearnbench.columns import COLUMNS
@@ -75,6 +75,27 @@ def test_time_of_an_edit_is_a_median_with_its_range(board):
     assert (weights.value, weights.lo, weights.hi) == (5 * 1_050_000, 1_050_000, 9 * 1_050_000)
     memory = row_of(board, "good").cells["peak_mem_mb"]
     assert (memory.value, memory.note) == (None, "it was not recorded")
+
+
+def test_a_verdict_that_is_not_ok_is_counted_and_explained(scores):
+    one = (scores["method"] == "good") & (scores["forget"] == CONCEPTS[0])
+    judged = judge_edits(scores, one, "collapsed", "nothing is left")
+    row = row_of(board_of(judged, columns=["forget", "verdict"]), "good")
+    assert row.cells["verdict"].value == pytest.approx(8 / 9)
+    assert row.cells["verdict"].n_concepts == 9
+    (unsound,) = row.unsound
+    assert (unsound.verdict, unsound.edits, unsound.concepts) == ("collapsed", 1, (CONCEPTS[0],))
+    assert unsound.reason == "nothing is left"
+    # It says what the edit is worth, and the images keep their say.
+    assert row.rank == row_of(board_of(scores), "good").rank
+
+
+def test_scores_without_verdicts_make_a_board_without_them(scores):
+    board = board_of(scores.assign(verdict=None, verdict_reason=None), columns=["forget", "verdict"])
+    cell = row_of(board, "good").cells["verdict"]
+    assert (cell.value, cell.note) == (None, "it was not recorded")
+    assert row_of(board, "good").unsound == ()
+    assert row_of(board, "unedited").cells["verdict"].note == "a control has none"
 
 
 def test_a_method_changes_nothing_in_the_row_of_another(board, scores):

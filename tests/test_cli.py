@@ -68,6 +68,15 @@ def test_a_failing_method_ends_with_1_and_stays_on_the_board(fake, call):
     assert "the weights exploded" in err
 
 
+def test_an_edit_that_is_not_ok_ends_with_1_every_time(fake, call):
+    for _ in range(2):
+        code, out, err = call("run", "letters-quick", "--method", "idle", "--device", "cpu")
+        assert code == 1
+        assert "2 of 2 no-op" in " ".join(out.split())
+        assert "no tensor has another value than before" in " ".join(err.split())
+        assert "2 edits are not ok" in err
+
+
 def test_all_skipped_ends_with_1(fake, call):
     code, out, _ = call("run", "letters-quick", "--method", "picky", "--device", "cpu")
     assert code == 1
@@ -191,6 +200,19 @@ def test_edit_writes_what_changed(fake, call, tmp_path):
     facts = json.loads(shown)
     assert facts["task"]["request"]["forget"][0]["name"] == "van gogh"
     assert set(facts["tensors"]) == set(names)
+
+
+def test_edit_ends_with_1_if_the_edit_is_not_ok_and_keeps_it_to_be_looked_at(fake, call, tmp_path):
+    arguments = ("edit", "--concept", "cat", "--model", fake, "--device", "cpu", "--pipeline")
+    code, _, err = call(*arguments, "--method", "nan", "-o", tmp_path / "nan")
+    assert code == 1
+    assert "broken: it changes the base model" in err
+    assert sorted(path.name for path in (tmp_path / "nan").iterdir()) == ["edit.safetensors", "report.json"]
+    assert call(*arguments, "--method", "idle", "-o", tmp_path / "idle")[0] == 1
+    assert (tmp_path / "idle" / "pipeline").is_dir()
+    code, shown, _ = call("show", tmp_path / "idle" / "edit.safetensors")
+    assert code == 0
+    assert json.loads(shown)["verdict"]["word"] == "no-op"
 
 
 def test_edit_writes_a_pipeline_that_diffusers_loads(fake, call, tmp_path):

@@ -4,12 +4,14 @@ import math
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from unlearnbench.api import Sampling
 from unlearnbench.edits import EditFile, check_base, cpu_copy, read_edit, same_bits, write_edit
 from unlearnbench.errors import UserError
 from unlearnbench.testing import tiny_model
+from unlearnbench.verdict import Effects, Verdict
 
 TO_K = "unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"
 FC2 = "text_encoder.text_model.encoder.layers.1.mlp.fc2.weight"
@@ -25,6 +27,7 @@ def edit_file(**changes):
         "seconds": 0.1 + 0.2,
         "peak_mem_mb": 12.5,
         "report": {"rank": 3, "layers": ["a", "b"]},
+        "verdict": Verdict(word="ok", reason="it moved", effects=Effects(retain_drift=0.1)),
     }
     return EditFile(**{**values, **changes})
 
@@ -37,7 +40,7 @@ def test_an_edit_comes_back_bit_for_bit(tmp_path):
     back = read_edit(tmp_path / "edit.safetensors")
     assert set(back.tensors) == {TO_K, FC2}
     assert all(same_bits(back.tensors[name], edit.tensors[name]) for name in edit.tensors)
-    for field in ("key", "base", "task", "sampling", "seconds", "peak_mem_mb", "report"):
+    for field in ("key", "base", "task", "sampling", "seconds", "peak_mem_mb", "report", "verdict"):
         assert getattr(back, field) == getattr(edit, field)
 
 
@@ -53,6 +56,14 @@ def test_an_edit_that_acts_at_inference_needs_no_tensor(tmp_path):
     back = read_edit(tmp_path / "e")
     assert back.tensors == {}
     assert back.sampling == Sampling(negative_prompt="a dog", rewrite={"dog": "cat"})
+
+
+def test_a_file_of_before_there_were_verdicts_has_none(tmp_path):
+    write_edit(tmp_path / "e", edit_file())
+    with safe_open(tmp_path / "e", framework="pt") as stream:
+        metadata = {name: value for name, value in stream.metadata().items() if name != "verdict"}
+    save_file({TO_K: torch.ones(2, 2)}, tmp_path / "old", metadata=metadata)
+    assert read_edit(tmp_path / "old").verdict is None
 
 
 def test_unknown_costs_stay_unknown(tmp_path):

@@ -123,6 +123,37 @@ def test_a_failing_edit_is_recorded_and_blocks_only_its_own_images(session, stor
     pd.testing.assert_frame_equal(alone["shift"][columns], tables["shift"][columns])
 
 
+def test_a_broken_edit_is_stored_with_its_verdict_and_gives_no_images(session, store):
+    _, run, tables, reporter = execute(session, store, "nan", "shift")
+    assert not run.failed()
+    assert [verdict.word for verdict in run.unsound()] == ["broken", "broken"]
+    assert any(note.startswith("broken: nan alpha: it changes the base model") for note in reporter.notes)
+    table = tables["nan"]
+    assert set(table.status) == {"failed"}
+    assert table.reason.str.startswith("broken: it changes the base model").all()
+    assert set(table.verdict) == {"broken"}
+    # The model that came after was not the one that it had changed.
+    _, _, alone, _ = execute(session, Store(store.root.with_name("clean")), "shift")
+    columns = ["concept", "prompt_id", "seed", "p_yes", "label"]
+    pd.testing.assert_frame_equal(alone["shift"][columns], tables["shift"][columns])
+    # It is not made again, and not forgotten either.
+    _, again, same, _ = execute(session, store, "nan")
+    assert [verdict.word for verdict in again.unsound()] == ["broken", "broken"]
+    pd.testing.assert_frame_equal(same["nan"], table)
+
+
+def test_a_no_op_is_sampled_and_told(session, store):
+    _, run, tables, _ = execute(session, store, "idle", "shift")
+    assert [verdict.word for verdict in run.unsound()] == ["no-op", "no-op"]
+    idle = tables["idle"]
+    assert set(idle.status) == {"ok"}
+    assert set(idle.verdict) == {"no-op"}
+    assert set(tables["shift"].verdict) == {"ok"}
+    assert tables["unedited"].verdict.isna().all()
+    merged = idle.merge(tables["unedited"], on=["forget", "concept", "prompt_id", "seed"])
+    assert (merged.p_yes_x == merged.p_yes_y).all()
+
+
 def test_an_unsupported_edit_is_skipped_with_its_reason(session, store):
     _, run, tables, _ = execute(session, store, "picky")
     assert not run.failed()

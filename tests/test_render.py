@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
-from tests.scoretables import fail, random_decide, score_table, unscore
+from tests.scoretables import fail, judge_edits, random_decide, score_table, unscore
 from unlearnbench.board import Board, Identified, make_board
 from unlearnbench.published import table
 from unlearnbench.render import latex, render
@@ -21,7 +21,7 @@ from unlearnbench.render.markdown import escape
 from unlearnbench.render.rich import BoardView
 from unlearnbench.render.text import number, plain
 
-COLUMNS = ("forget", "retain", "harmonic_mean", "forget_indirect", "edit_seconds")
+COLUMNS = ("forget", "retain", "harmonic_mean", "forget_indirect", "edit_seconds", "verdict")
 METHODS = ("unedited", "prompt-swap", "alphaedit", "uce", "esd")
 STILL = dict(zip(METHODS, [0.9, 0.0, 0.2, 0.35, 0.5], strict=True))
 RETAIN = dict(zip(METHODS, [0.95, 0.95, 0.9, 0.8, 0.7], strict=True))
@@ -59,6 +59,18 @@ def incomplete() -> Board:
     scores = table_of(9, neighbours={"dog": ["flamingo"]})
     scores = fail(scores, (scores["method"] == "uce") & scores["forget"].isin(["dog", "house"]), "CUDA out of memory")
     scores = fail(scores, scores["method"] == "esd", "this model has no text encoder", "skipped")
+    scores = judge_edits(
+        scores,
+        (scores["method"] == "alphaedit") & scores["forget"].isin(["apple", "dog"]),
+        "collapsed",
+        "the answers to the retain prompts moved 1.2 times as far as without any text",
+    )
+    scores = judge_edits(
+        scores,
+        (scores["method"] == "uce") & (scores["forget"] == "apple"),
+        "no-op",
+        "no tensor has another value than before, and nothing is asked of the sampler",
+    )
     lost = (scores["method"] == "alphaedit") & (scores["prompt_id"] == "cactus/indirect/4") & (scores["seed"] == 1)
     return board_of(unscore(scores, lost))
 
@@ -97,7 +109,7 @@ def test_json_holds_the_whole_board(boards):
         text = render(board, "json")
         assert Board.model_validate_json(text) == board
         data = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-        assert data["schema"] == "unlearnbench.board/2"
+        assert data["schema"] == "unlearnbench.board/3"
     esd = next(row for row in json.loads(render(boards["incomplete"], "json"))["rows"] if row["method"] == "esd")
     assert esd["cells"]["forget"]["value"] is None
     assert esd["cells"]["forget"]["n_failed"] == 72
@@ -140,7 +152,11 @@ def test_terminal_is_never_overrun_and_nothing_is_cut(boards, by, width):
         if by == "method":
             for row in board.rows:
                 cells = [row.cells[column.name] for column in board.columns]
-                shares = [cell for cell, column in zip(cells, board.columns, strict=True) if column.unit == "1"]
+                shares = [
+                    cell
+                    for cell, column in zip(cells, board.columns, strict=True)
+                    if column.unit == "1" and column.name != "verdict"
+                ]
                 values = [number(cell.value, "1") for cell in shares if cell.value is not None]
                 assert all(value in shown for value in values)
         else:

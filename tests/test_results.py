@@ -9,7 +9,7 @@ import pytest
 from tests.scoretables import fail, score_table, unscore
 from unlearnbench import results
 from unlearnbench.errors import PrerequisiteError, UserError
-from unlearnbench.results import SCHEMA, read_scores, validate, write_scores
+from unlearnbench.results import ADDED, SCHEMA, SCHEMA_VERSION, read_scores, validate, write_scores
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def test_a_table_comes_back_as_it_was_written(scores, tmp_path):
     write_scores(scores, path)
     pd.testing.assert_frame_equal(read_scores([path]), scores)
     assert [entry.name for entry in path.parent.iterdir()] == ["scores.parquet"]
-    assert pq.read_schema(path).metadata[b"unlearnbench.scores"] == b"2"
+    assert pq.read_schema(path).metadata[b"unlearnbench.scores"] == b"3"
     assert pq.read_schema(path).remove_metadata().equals(SCHEMA)
 
 
@@ -53,6 +53,8 @@ def test_a_table_without_any_label_is_valid(scores):
         (lambda t: t.assign(seed="first"), "column seed .* not of type int64"),
         (lambda t: t.assign(method=None), "column method .* empty cells"),
         (lambda t: t.assign(edit_seconds=-1.0), "edit_seconds .* negative values"),
+        (lambda t: t.assign(retain_drift=-1.0), "retain_drift .* negative values"),
+        (lambda t: t.assign(verdict="fine"), "column verdict .* unknown value 'fine'"),
         (lambda t: t.assign(label=True), "score for an image that failed"),
         (lambda t: t.assign(reason=""), "without a reason"),
         (lambda t: pd.concat([t, t.iloc[:1]]), "two rows for the same image"),
@@ -109,12 +111,15 @@ def test_a_foreign_table_and_a_newer_one_are_user_errors(scores, tmp_path):
         read_scores([newer])
 
 
-def test_a_table_of_the_first_version_lacks_only_what_was_not_measured_then(scores, tmp_path):
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_table_of_an_earlier_version_lacks_only_what_was_not_measured_then(scores, tmp_path, version):
     path = tmp_path / "scores.parquet"
-    first = pa.Table.from_pandas(scores, schema=SCHEMA, preserve_index=False).drop(["peak_mem_mb", "weights_changed"])
-    pq.write_table(first.replace_schema_metadata({"unlearnbench.scores": "1"}), path)
-    expected = scores.assign(peak_mem_mb=np.nan, weights_changed=np.nan)
-    pd.testing.assert_frame_equal(read_scores([path]), expected)
+    later = [name for added in range(version + 1, SCHEMA_VERSION + 1) for name in ADDED[added]]
+    first = pa.Table.from_pandas(scores, schema=SCHEMA, preserve_index=False).drop(later)
+    pq.write_table(first.replace_schema_metadata({"unlearnbench.scores": str(version)}), path)
+    expected = scores.copy()
+    expected[later] = None
+    pd.testing.assert_frame_equal(read_scores([path]), validate(expected))
 
 
 def test_a_missing_file_is_a_missing_prerequisite(tmp_path):

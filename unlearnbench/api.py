@@ -87,6 +87,11 @@ class Request(Frozen):
         "concept stays, its attributes get their desired shares; data: training images are forgotten",
     )
     forget: tuple[ForgetConcept, ...] = Field(min_length=1)
+    sequence: bool = Field(
+        default=False,
+        exclude_if=left_out,
+        description="forget one concept after the other, in this order; a method sees one step at a time",
+    )
     retain: tuple[str, ...] = Field(default=(), description="retain prompts: the edit prompts of the other concepts")
     retain_names: tuple[str, ...] = Field(default=(), description="the names of the other concepts")
     forget_images: tuple[DataImage, ...] = Field(

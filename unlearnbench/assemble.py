@@ -10,7 +10,8 @@ import pandas as pd
 from safetensors import SafetensorError, safe_open
 
 from unlearnbench.plan import CONTROLS, Cell, Plan
-from unlearnbench.results import COSTS
+from unlearnbench.results import EFFECTS, PER_EDIT
+from unlearnbench.verdict import REPORT, stored_verdict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +57,7 @@ def _rows(plan: Plan, cell: Cell, run: Run, store: Store) -> list[dict[str, Any]
         "edit_key": cell.edit or "",
         "sample_key": cell.sample,
         "score_key": cell.score,
-        **_costs(cell, run, store),
+        **_of_edit(cell, run, store),
         "status": "ok" if cause is None else "skipped" if cause.status == "skipped" else "failed",
         "reason": "" if cause is None else cause.reason,
     }
@@ -88,16 +89,21 @@ def _cause(cell: Cell, run: Run) -> Outcome | None:
     return None
 
 
-def _costs(cell: Cell, run: Run, store: Store) -> dict[str, float]:
-    """Return what the edit of a cell cost; NaN = there is none, or it was not measured."""
+def _of_edit(cell: Cell, run: Run, store: Store) -> dict[str, Any]:
+    """Return what the edit of a cell cost and does, and the verdict on it; null = none, or it was not measured."""
     if cell.edit is None or not run.outcomes[cell.edit].available:
-        return dict.fromkeys(COSTS, math.nan)
+        return {**dict.fromkeys(PER_EDIT, math.nan), "verdict": None, "verdict_reason": None}
     folder = store.folder("edit", cell.edit)
-    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    verdict = stored_verdict(folder)
+    effects = dict(verdict.effects) if verdict else {}
     return {
         "edit_seconds": float(report["seconds"]),
         "peak_mem_mb": float(report["peak_mem_mb"]),
         "weights_changed": _weights(folder / "edit.safetensors"),
+        **{name: math.nan if effects.get(name) is None else effects[name] for name in EFFECTS},
+        "verdict": verdict.word if verdict else None,
+        "verdict_reason": verdict.reason if verdict else None,
     }
 
 

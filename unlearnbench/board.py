@@ -18,6 +18,7 @@ from unlearnbench.notes import board_notes
 from unlearnbench.published import PublishedTable
 from unlearnbench.results import validate
 from unlearnbench.spec import Column
+from unlearnbench.verdict import Word
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,6 +45,15 @@ class Failure(Frozen):
     concepts: tuple[str, ...] = Field(description="the concepts that these edits forget")
 
 
+class Unsound(Frozen):
+    """Edits of one method that got the same verdict, one that is not ok."""
+
+    verdict: Word
+    reason: str = Field(description="of the first of them")
+    edits: int = Field(ge=1)
+    concepts: tuple[str, ...] = Field(description="the concepts that these edits forget")
+
+
 class Row(Frozen):
     """One method, or one control."""
 
@@ -56,6 +66,7 @@ class Row(Frozen):
     cells: dict[Column, Cell]
     edits: int = Field(ge=0, description="edits of the method: forgotten concepts times method seeds")
     failures: tuple[Failure, ...] = ()
+    unsound: tuple[Unsound, ...] = Field((), description="edits whose verdict is not ok")
     not_run: tuple[str, ...] = Field((), description="forgotten concepts of the board that the method was not run on")
 
     def count(self, status: Status) -> int:
@@ -98,7 +109,7 @@ class Board(Frozen):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
 
-    version: Literal["unlearnbench.board/2"] = Field("unlearnbench.board/2", alias="schema")
+    version: Literal["unlearnbench.board/2", "unlearnbench.board/3"] = Field("unlearnbench.board/3", alias="schema")
     title: str
     suite: str
     protocol: str = Field(description="digest of all that the methods have in common")
@@ -256,6 +267,16 @@ def _row(measures: Measures, place: ranking.Place, cells: dict[Column, Cell]) ->
         failures=tuple(
             Failure(status=status, reason=reason, edits=len(edits), concepts=tuple(sorted(edits["forget"].unique())))
             for (status, reason), edits in lost.groupby(["status", "reason"])
+        ),
+        unsound=tuple(
+            Unsound(
+                verdict=word,
+                reason=str(edits["verdict_reason"].iloc[0]),
+                edits=len(edits),
+                concepts=tuple(sorted(edits["forget"].unique())),
+            )
+            for word, edits in own.drop_duplicates(["forget", "method_seed"]).groupby("verdict")
+            if word != "ok"
         ),
         not_run=tuple(concept for concept in measures.labels.forget if concept not in present),
     )

@@ -63,8 +63,10 @@ def make_cell(measures: Measures, method: str, column: Column) -> Cell:
         return Cell(value=None, note="a control has none")
     if column in measures.concepts:
         return _rate(measures, method, column, rows)
+    if column == "verdict":
+        return _verdict(rows)
     if column not in COMPOSITES:
-        return _cost(rows, column)
+        return _per_edit(rows, column)
     quantity = measures.quantity(method, column)
     own = rows[rows["role"].isin(["forget", "retain"])]
     absent = _ABSENT.get(column) or measures.lacks(method)
@@ -179,8 +181,8 @@ def _rate(measures: Measures, method: str, rate: resampling.Rate, rows: pd.DataF
     return cell(quantity.value, lo, hi, kind if n > 1 else "none", n, own, _ABSENT[rate])
 
 
-def _cost(rows: pd.DataFrame, column: Column) -> Cell:
-    """Return median, least and greatest cost of the edits of one method."""
+def _per_edit(rows: pd.DataFrame, column: Column) -> Cell:
+    """Return median, least and greatest of a figure of the edits of one method."""
     values = rows.groupby(["forget", "method_seed"])[column].first().dropna()
     if values.empty:
         return Cell(value=None, note=_why(rows, "it was not recorded"))
@@ -192,6 +194,14 @@ def _cost(rows: pd.DataFrame, column: Column) -> Cell:
         interval="range" if several else "none",
         n_concepts=len(values),
     )
+
+
+def _verdict(rows: pd.DataFrame) -> Cell:
+    """Return the share of the edits of one method whose verdict is ok; an edit without a verdict is not counted."""
+    words = rows.groupby(["forget", "method_seed"])["verdict"].first().dropna()
+    if words.empty:
+        return Cell(value=None, note=_why(rows, "it was not recorded"))
+    return Cell(value=float((words == "ok").mean()), n_concepts=len(words))
 
 
 def _why(rows: pd.DataFrame, absent: str) -> str:

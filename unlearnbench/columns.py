@@ -36,10 +36,10 @@ def _share(
     )  # fmt: skip
 
 
-def _cost(name: Column, title: str, unit: str, description: str) -> ColumnInfo:
+def _per_edit(name: Column, title: str, unit: str, description: str, *, high: float | None = None) -> ColumnInfo:
     return ColumnInfo(
-        name=name, title=title, direction="lower", low=0.0, high=None, unit=unit, controls=False,
-        description=description,
+        name=name, title=title, direction="lower", low=0.0, high=high, unit=unit, controls=False,
+        description=f"{description}; median over edits [least, greatest]",
     )  # fmt: skip
 
 
@@ -61,11 +61,29 @@ COLUMNS: Final[dict[Column, ColumnInfo]] = {
         _share("forget_direct", "forget direct", "on prompts that name the concept"),
         _share("forget_indirect", "forget indirect", "on prompts that evoke the concept without its name"),
         _share("neighbour", "retain neighbours", "retain on the concepts most like the forgotten one"),
-        _cost("edit_seconds", "edit seconds", "s", "median over edits [least, greatest]"),
-        _cost("peak_mem_mb", "peak memory", "MB", "of an edit, on a GPU; median over edits [least, greatest]"),
-        _cost(
-            "weights_changed", "weights changed", "weights",
-            "in the tensors that an edit replaces; median over edits [least, greatest]",
+        _per_edit("edit_seconds", "edit seconds", "s", "wall time of an edit"),
+        _per_edit("peak_mem_mb", "peak memory", "MB", "of an edit, on a GPU"),
+        _per_edit("weights_changed", "weights changed", "weights", "in the tensors that an edit replaces"),
+        _share(
+            "verdict", "verdict", "share of edits that are ok: neither no-op nor collapsed nor broken", controls=False
+        ),
+        _per_edit(
+            "target_residual", "target residual", "1",
+            "distance of the answers to edit prompts from the targets', as a share of what it was",
+        ),
+        _per_edit(
+            "retain_drift", "retain drift", "1",
+            "how far the answers to retain prompts moved, as a share of what text adds to an answer",
+        ),
+        _per_edit(
+            "nullspace_leakage", "null-space leakage", "1",
+            "what the change adds to layers' outputs on retain keys, as a share of what it adds on edit keys",
+        ),
+        _per_edit("change_norm", "change norm", "relative", "norm of the change over that of the tensors it changes"),
+        _per_edit("change_rank", "change rank", "n", "median rank of the changed matrices' changes"),
+        _per_edit(
+            "share_changed", "share changed", "relative", "share of the model's parameters with another value",
+            high=1.0,
         ),
     )
 }  # fmt: skip

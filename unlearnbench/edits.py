@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from unlearnbench.api import Sampling
 from unlearnbench.errors import UserError
 from unlearnbench.identity import canonical_json, short
+from unlearnbench.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +40,7 @@ class EditFile:
         seconds: wall time of the method.
         peak_mem_mb: peak memory of the method in MB; NaN if unknown.
         report: the method's own diagnostics.
+        verdict: what became of the edit; None if it was made before there were verdicts.
     """
 
     tensors: Mapping[str, torch.Tensor]
@@ -49,6 +51,7 @@ class EditFile:
     seconds: float = float("nan")
     peak_mem_mb: float = float("nan")
     report: dict[str, Any] = field(default_factory=dict)
+    verdict: Verdict | None = None
 
 
 def write_edit(path: Path, edit: EditFile) -> None:
@@ -65,6 +68,7 @@ def write_edit(path: Path, edit: EditFile) -> None:
         "seconds": repr(float(edit.seconds)),
         "peak_mem_mb": repr(float(edit.peak_mem_mb)),
         "report": json.dumps(edit.report, default=_plain),
+        "verdict": canonical_json(edit.verdict),
     }
     # safetensors refuses tensors that share memory, which is what a method that ties weights leaves behind.
     save_file({name: cpu_copy(tensor) for name, tensor in edit.tensors.items()}, path, metadata=metadata)
@@ -82,7 +86,7 @@ def read_edit(path: Path) -> EditFile:
             metadata: dict[str, str] = stream.metadata() or {}
             if metadata.get("format") != FORMAT:
                 raise UserError(f"{path} is not an edit file: its format is {metadata.get('format')}", hint)
-            sampling = json.loads(metadata["sampling"])
+            sampling, verdict = json.loads(metadata["sampling"]), json.loads(metadata.get("verdict", "null"))
             return EditFile(
                 tensors={name: stream.get_tensor(name) for name in sorted(stream.keys())},
                 key=metadata["key"],
@@ -92,6 +96,7 @@ def read_edit(path: Path) -> EditFile:
                 seconds=float(metadata["seconds"]),
                 peak_mem_mb=float(metadata["peak_mem_mb"]),
                 report=json.loads(metadata["report"]),
+                verdict=None if verdict is None else Verdict.model_validate(verdict),
             )
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} cannot be read as safetensors: {error}", hint) from None

@@ -9,7 +9,7 @@ class ExitCode(IntEnum):
     """Exit codes of every `unlearnbench` command."""
 
     OK = 0
-    FAILED = 1  # some task failed, or all were skipped
+    FAILED = 1  # some task failed, all were skipped, or an edit is not ok
     USAGE = 2  # the input is wrong
     PREREQUISITE = 3  # a file, a package or a device is missing
     CONFORMANCE = 4  # a plugin does not conform, or a data set breaks a rule

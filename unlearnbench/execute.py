@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import time
@@ -12,18 +11,18 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from unlearnbench.discovery import Sink, one_line
 from unlearnbench.errors import PrerequisiteError, UserError
+from unlearnbench.verdict import Verdict, stored_verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from unlearnbench.model import Model
+    from unlearnbench.machine import Machine
     from unlearnbench.plan import Plan
     from unlearnbench.progress import Reporter
-    from unlearnbench.spec import Dtype, ModelSpec
     from unlearnbench.store import Stage, Store
 
 Reuse = Literal["missing", "never", "only"]
@@ -47,9 +46,10 @@ class Outcome:
 
 @dataclass
 class Run:
-    """What a run has done: the outcome of every task by key, and how long sampling took."""
+    """What a run has done: the outcome of every task by key, the verdicts on edits, and how long sampling took."""
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
     images: int = 0
     sampling_seconds: float = 0.0
 
@@ -57,31 +57,9 @@ class Run:
         """Return the tasks that failed themselves, not those that they block."""
         return [o for o in self.outcomes.values() if o.status == "failed"]
 
-
-@dataclass
-class Machine:
-    """Where and with which model the tasks run; the model is loaded when the first task needs it."""
-
-    spec: ModelSpec
-    folder: Path
-    device: str
-    dtype: Dtype
-    batch_size: int
-    _model: Model | None = None
-
-    @property
-    def model(self) -> Model:
-        """Return the pristine base model, loading it at first use."""
-        if self._model is None:
-            from unlearnbench.model import load_model
-            from unlearnbench.stages import resolve_device
-
-            self._model = load_model(self.spec, self.folder, resolve_device(self.device), self.dtype)
-        return self._model
-
-    def release(self) -> None:
-        """Free the model, so that a judge has the memory for itself."""
-        self._model = None
+    def unsound(self) -> list[Verdict]:
+        """Return the verdicts that are not ok."""
+        return [v for v in self.verdicts.values() if v.word != "ok"]
 
 
 class SerialExecutor:
@@ -161,14 +139,18 @@ class SerialExecutor:
 
     def _edits(self) -> None:
         wanted = [key for key in self.plan.edits if self._wanted("edit", key)]
-        if not wanted:
-            return
         labels = {cell.edit: f"{cell.method} {cell.forget}" for cell in self.plan.cells}
+        if wanted:
+            self._make_edits(wanted, labels)
+        for key in self.plan.edits:
+            self._note_verdict(key, labels[key])
+
+    def _make_edits(self, wanted: list[str], labels: dict[str | None, str]) -> None:
         methods = {cell.edit: self.plan.entries[cell.method] for cell in self.plan.cells if cell.edit}
-        model = self.machine.model  # what goes wrong in loading is no failure of a method: it ends the run
         self.reporter.begin("edit", len(wanted), "edits")
         for key in wanted:
             task = self.plan.edits[key]
+            model = self.machine.model  # what goes wrong in loading is no failure of a method: it ends the run
             with self._task("edit", key, labels[key]) as folder:
                 if folder is not None:
                     from unlearnbench.stages import run_edit
@@ -177,11 +159,21 @@ class SerialExecutor:
                     method = entry.load()(entry.load_params().model_validate(task.params))
                     tmp = Path(tempfile.mkdtemp(prefix="unlearnbench-"))
                     try:
-                        run_edit(method, task, model, folder, tmp, self.reporter)
+                        edit = run_edit(method, task, model, folder, tmp, self.reporter, edits=entry.spec.edits or None)
+                        if edit.verdict is not None and edit.verdict.word == "broken":
+                            self.machine.release()  # it may have reached where `Model.restore` does not
                     finally:
                         shutil.rmtree(tmp, ignore_errors=True)
             self.reporter.advance(1, labels[key])
         self.reporter.end()
+
+    def _note_verdict(self, key: str, label: str) -> None:
+        """Take note of the verdict on an edit that is stored, and tell if it is not ok."""
+        verdict = stored_verdict(self.store.folder("edit", key)) if self.run.outcomes[key].available else None
+        if verdict is not None:
+            self.run.verdicts[key] = verdict
+            if verdict.word != "ok":
+                self.reporter.note(f"{verdict.word}: {label}: {verdict.reason}")
 
     def _samples(self, by_edit: dict[str | None, list[str]]) -> None:
         wanted = {edit: [k for k in keys if self._wanted("sample", k)] for edit, keys in by_edit.items()}
@@ -193,8 +185,8 @@ class SerialExecutor:
         self.reporter.begin("sample", total, "images")
         start = time.perf_counter()
         for edit, keys in wanted.items():
-            outcome = self.run.outcomes.get(edit) if edit else None
-            if outcome is not None and not outcome.available:
+            outcome = self._obstacle(edit) if edit else None
+            if outcome is not None:
                 for key in keys:
                     self._block("sample", key, outcome)
                     self.reporter.advance(self.plan.samples[key].images, labels[key])
@@ -202,6 +194,14 @@ class SerialExecutor:
                 self._sample_edit(edit, keys, labels)
         self.run.sampling_seconds = time.perf_counter() - start
         self.reporter.end()
+
+    def _obstacle(self, edit: str) -> Outcome | None:
+        """Return why an edit gives no images: it is not there, or it is broken; None = it gives some."""
+        outcome, verdict = self.run.outcomes[edit], self.run.verdicts.get(edit)
+        if not outcome.available:
+            return outcome
+        broken = verdict is not None and verdict.word == "broken"
+        return Outcome("edit", edit, "failed", f"broken: {verdict.reason}") if verdict and broken else None
 
     def _sample_edit(self, edit: str | None, keys: list[str], labels: dict[str, str]) -> None:
         """Sample everything that one edited model is asked for, with the weights applied once."""
@@ -243,7 +243,7 @@ class SerialExecutor:
         from unlearnbench.stages import run_score
 
         self.reporter.begin("score", len(wanted), "tasks")
-        evaluator = self._judge()
+        evaluator = self.machine.judge(self.plan.judge)
         for key in wanted:
             task = self.plan.scores[key]
             with self._task("score", key, task.question.concept) as folder:
@@ -252,43 +252,5 @@ class SerialExecutor:
             self.reporter.advance(1, task.question.concept)
         self.reporter.end()
 
-    def _judge(self) -> Any:
-        """Load the evaluator; without it no image can be scored, so what it raises ends the run."""
-        import logging
-
-        import torch
-
-        from unlearnbench.stages import resolve_device
-
-        judge = self.plan.judge
-        device = torch.device(resolve_device(self.machine.device))
-        evaluator = judge.entry.load()(judge.params)
-        try:
-            with redirect_stdout(Sink()):
-                evaluator.setup(JudgeContext(device, logging.getLogger("unlearnbench.evaluator")))
-        except UserError:
-            raise
-        except (Exception, SystemExit) as error:
-            plugin = judge.entry.plugin
-            raise PrerequisiteError(
-                f"the judge '{judge.name}' of {plugin.distribution} {plugin.version} cannot be set up: "
-                + one_line(f"{type(error).__name__}: {error}"),
-                "the images are stored: mend its setup, or choose another judge with --evaluator (-v: its traceback)",
-            ) from error
-        return evaluator
-
     def _block(self, stage: Stage, key: str, cause: Outcome) -> None:
         self.run.outcomes[key] = Outcome(stage, key, "blocked", cause.reason)
-
-
-@dataclass(frozen=True)
-class JudgeContext:
-    """What an evaluator is lent (`api.EvaluatorContext`)."""
-
-    device: Any
-    log: Any
-
-
-def stored_json(folder: Path, name: str) -> dict[str, Any]:
-    """Read one JSON file of a stored folder."""
-    return dict(json.loads((folder / name).read_text(encoding="utf-8")))

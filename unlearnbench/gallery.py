@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 import pandas as pd
 from PIL import Image
 
+from unlearnbench.several import members
+
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
@@ -91,7 +93,7 @@ def pictures(scores: pd.DataFrame, store: Store, *, prompts: int = 4, sensitive:
                     label=None if pd.isna(row.label) else bool(row.label),
                     p_yes=None if pd.isna(row.p_yes) else float(row.p_yes),
                     answer=str(row.answer),
-                    sensitive=row.concept in sensitive or forget in sensitive,
+                    sensitive=not set(sensitive).isdisjoint({row.concept, *members(str(forget))}),
                     data=data,
                 )
             )

@@ -10,7 +10,7 @@ import numpy as np
 from unlearnbench import resampling, stats
 from unlearnbench.identity import seed_of
 from unlearnbench.plan import PROMPT_SWAP, UNEDITED
-from unlearnbench.results import COSTS
+from unlearnbench.results import PER_EDIT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 CONTROLS: Final = (PROMPT_SWAP, UNEDITED)  # from the ceiling to the floor
 COMPOSITES: Final[tuple[Column, ...]] = ("harmonic_mean", "forget_norm", "retain_ratio", "harmonic_mean_norm")
-_TEXT: Final = ["method", "plugin", "family", "forget", "concept", "kind", "role", "prompt_kind", "status", "reason"]
+_TEXT: Final = [
+    "method", "plugin", "family", "forget", "concept", "kind", "role", "prompt_kind", "status", "reason", "verdict",
+    "verdict_reason",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Measures:
         rates: Sequence[resampling.Rate] = resampling.RATES,
     ) -> None:
         self.level = level
-        slim = scores[[*_TEXT, "method_seed", "neighbour", "label", *COSTS]]
+        slim = scores[[*_TEXT, "method_seed", "neighbour", "label", *PER_EDIT]]
         self.scores = slim.astype({**dict.fromkeys(_TEXT, object), "label": "Float64"}).astype({"label": float})
         self.methods = dict(iter(self.scores.groupby("method")))
         self.edits = dict(iter(self.scores.groupby(["method", "forget"])))

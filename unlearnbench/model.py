@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -41,13 +42,12 @@ class Model:
         self, info: ModelInfo, *, unet: Any, text_encoder: Any, tokenizer: Any, vae: Any, scheduler: Any
     ) -> None:
         self.info = info
-        self.unet, self.text_encoder, self.vae = unet, text_encoder, vae
-        self.tokenizer, self.scheduler = tokenizer, scheduler
+        self._parts = (unet, text_encoder, vae, tokenizer, scheduler)
+        self.unet, self.text_encoder, self.vae, self.tokenizer, self.scheduler = self._parts
         self.device: torch.device = unet.device
         self.dtype: torch.dtype = unet.dtype
         for part in (unet, text_encoder, vae):
-            part.requires_grad_(False)
-            part.eval()
+            part.requires_grad_(False).eval()
         self._copies: dict[str, torch.Tensor] = {}  # pristine values on the CPU, of all tensors or of the applied ones
         self._structure: list[Structure] = []  # of every module; filled together with a complete set of copies
         self._changed = False
@@ -154,16 +154,19 @@ class Model:
         """Put the pristine base back: values, modules, hooks, attention processors, frozen and in eval mode."""
         if not self._changed:
             return
+        self.unet, self.text_encoder, self.vae, self.tokenizer, self.scheduler = self._parts
         for structure in self._structure:
             structure.restore()
         with torch.no_grad():
-            for name, tensor in self._tensors().items():
-                copy = self._copies.get(name)
-                if copy is not None and not same_bits(tensor, copy):
-                    if tensor.shape == copy.shape and tensor.dtype == copy.dtype and tensor.device == self.device:
-                        tensor.copy_(copy)
-                    else:
-                        tensor.data = copy.to(self.device, copy=True)
+            live = self._tensors()
+            owners = Counter(tensor.data_ptr() for tensor in live.values())
+            for name, copy in self._copies.items():
+                tensor = live[name]
+                tied = owners[tensor.data_ptr()] > 1  # writing to it would write to another tensor too
+                if tied or tensor.device != self.device or tensor.shape != copy.shape or tensor.dtype != copy.dtype:
+                    tensor.data = copy.to(self.device, copy=True)
+                elif not same_bits(tensor, copy):
+                    tensor.copy_(copy)
         for part in (self.unet, self.text_encoder):
             part.requires_grad_(False)
             part.eval()
@@ -184,14 +187,11 @@ class Model:
         tensors = self._tensors()
         if odd := sorted(set(tensors) ^ set(self._copies)):
             raise RuntimeError(f"the edit added or removed tensors: {', '.join(odd[:3])} ({len(odd)} in all)")
-        changed: dict[str, torch.Tensor] = {}
-        for name in sorted(tensors):
-            tensor, copy = tensors[name], self._copies[name]
+        for name, tensor in sorted(tensors.items()):
+            copy = self._copies[name]
             if tensor.shape != copy.shape or tensor.dtype != copy.dtype:
                 raise RuntimeError(f"the edit changed shape or dtype of {name}: {tuple(tensor.shape)}, {tensor.dtype}")
-            if not same_bits(tensor, copy):
-                changed[name] = cpu_copy(tensor)
-        return changed
+        return {name: cpu_copy(t) for name, t in sorted(tensors.items()) if not same_bits(t, self._copies[name])}
 
     def apply(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Set tensors to the values of an edit; `restore` takes them back.

@@ -21,6 +21,7 @@ from unlearnbench.api import (
 )
 from unlearnbench.errors import UserError
 from unlearnbench.identity import canonical_json, digest
+from unlearnbench.several import groups, label_of
 from unlearnbench.spec import Dtype, EditTask, Origin, Ref, SampleTask, ScoreTask, Suite
 from unlearnbench.suites import explain
 from unlearnbench.words import names
@@ -48,7 +49,7 @@ class Judge:
 
 @dataclass(frozen=True)
 class Cell:
-    """Images of one evaluated concept by one row of the board, after forgetting one concept."""
+    """Images of one evaluated concept by one row of the board, after forgetting what `forget` names."""
 
     method: str
     forget: str
@@ -186,8 +187,8 @@ def make_plan(
     plan = Plan(suite, digest(fields), fields, judge)
     for label in CONTROLS:
         plan.methods[label] = (label, 0)
-        for forget in suite.forget:
-            _add_cells(plan, dataset, label, forget, None)
+        for group in groups(suite):
+            _add_cells(plan, dataset, label, group, None)
     for ref in methods:
         entry = plugins.methods.get(ref.name)
         preset = suite.presets.get(entry.spec.name, {})
@@ -198,8 +199,10 @@ def make_plan(
         plan.methods[label] = (entry.spec.name, method_seed)
         plan.entries[label] = entry
         origin = entry.origin()
-        for forget in suite.forget:
-            request = make_request(dataset, [forget], suite.task)
+        for group in groups(suite):
+            request = make_request(dataset, group, suite.task)
+            if suite.several == "sequence" and len(group) > 1:
+                request = request.model_copy(update={"sequence": True})
             task = EditTask(
                 method=entry.spec.name,
                 origin=origin,
@@ -212,7 +215,7 @@ def make_plan(
             )
             key = task.key()
             plan.edits[key] = task
-            _add_cells(plan, dataset, label, forget, key)
+            _add_cells(plan, dataset, label, group, key)
     return plan
 
 
@@ -224,7 +227,7 @@ def protocol_fields(
         "suite": suite.name,
         "version": suite.version,
         "model": model_fingerprint,
-        "forget": list(suite.forget),
+        "forget": [label_of(group, suite) for group in groups(suite)],
         "evaluate": list(suite.evaluate),
         **({} if suite.task == "erase" else {"task": suite.task}),
         "prompts": {c: [p.model_dump() for p in dataset.prompts(c)] for c in suite.evaluate},
@@ -249,12 +252,14 @@ def _label(ref: Ref) -> str:
     return f"{ref.name}[{given}]" if given else ref.name
 
 
-def _add_cells(plan: Plan, dataset: ConceptDataset, label: str, forget: str, edit: str | None) -> None:
-    """Add the cells of one row and one forgotten concept, with their sample and score tasks."""
-    suite, erased = plan.suite, dataset.concepts[forget]
+def _add_cells(plan: Plan, dataset: ConceptDataset, label: str, group: Sequence[str], edit: str | None) -> None:
+    """Add the cells of one row and the concepts that one edit forgets, with their sample and score tasks."""
+    suite, erased = plan.suite, [dataset.concepts[name] for name in group]
+    overlaps = {name for one in erased for name in one.overlaps}
+    neighbours = {name for one in erased for name in one.neighbours}
     for name in suite.evaluate:
         concept = dataset.concepts[name]
-        role = "forget" if name == forget else "overlap" if name in erased.overlaps else "retain"
+        role = "forget" if name in group else "overlap" if name in overlaps else "retain"
         # The ceiling: the unedited model is asked for the target, so only the forgotten concept's images differ.
         swapped = label == PROMPT_SWAP and role == "forget"
         prompts = dataset.prompts(name)
@@ -281,10 +286,10 @@ def _add_cells(plan: Plan, dataset: ConceptDataset, label: str, forget: str, edi
         plan.cells.append(
             Cell(
                 method=label,
-                forget=forget,
+                forget=label_of(group, suite),
                 concept=concept,
                 role=role,
-                neighbour=role == "retain" and (name in erased.neighbours or forget in concept.neighbours),
+                neighbour=role == "retain" and (name in neighbours or not set(group).isdisjoint(concept.neighbours)),
                 prompts=prompts,
                 swapped=swapped,
                 edit=edit,

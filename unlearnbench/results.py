@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from unlearnbench.errors import PrerequisiteError, UserError
+from unlearnbench.verdict import Word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 _FOOTER: Final = b"unlearnbench.scores"
 _TEXT, _COUNT, _NUMBER, _FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 SCHEMA: Final = pa.schema(
@@ -47,6 +48,14 @@ SCHEMA: Final = pa.schema(
         pa.field("edit_seconds", _NUMBER),  # null: a control, or no edit was made
         pa.field("peak_mem_mb", _NUMBER),  # null: a control, or it was not measured
         pa.field("weights_changed", _NUMBER),  # null: a control, or no edit was made
+        pa.field("target_residual", _NUMBER),  # null: as above, or there is no prompt to measure it by
+        pa.field("retain_drift", _NUMBER),
+        pa.field("nullspace_leakage", _NUMBER),
+        pa.field("change_norm", _NUMBER),
+        pa.field("change_rank", _NUMBER),
+        pa.field("share_changed", _NUMBER),
+        pa.field("verdict", _TEXT),  # null: a control, or the edit was made before there were verdicts
+        pa.field("verdict_reason", _TEXT),
         pa.field("status", _TEXT, nullable=False),
         pa.field("reason", _TEXT, nullable=False),  # why the row is not "ok"
     ]
@@ -54,8 +63,14 @@ SCHEMA: Final = pa.schema(
 ROW_KEY: Final = [
     "suite", "protocol", "method", "method_seed", "forget", "concept", "prompt_id", "seed", "judge",
 ]  # fmt: skip
-COSTS: Final = ("edit_seconds", "peak_mem_mb", "weights_changed")
-_ADDED: Final = {2: ("peak_mem_mb", "weights_changed")}  # version -> columns that it added, all nullable
+EFFECTS: Final = (
+    "target_residual", "retain_drift", "nullspace_leakage", "change_norm", "change_rank", "share_changed",
+)  # fmt: skip
+PER_EDIT: Final = ("edit_seconds", "peak_mem_mb", "weights_changed", *EFFECTS)
+ADDED: Final = {  # version -> columns that it added, all nullable
+    2: ("peak_mem_mb", "weights_changed"),
+    3: (*EFFECTS, "verdict", "verdict_reason"),
+}
 _VALUES: Final[Mapping[str, frozenset[str]]] = {
     "kind": frozenset({"object", "style", "scene", "action"}),
     "role": frozenset({"forget", "retain", "overlap"}),
@@ -92,7 +107,9 @@ def validate(scores: pd.DataFrame) -> pd.DataFrame:
             raise ValueError(f"the column {name} of the scores table has the unknown value {strange[0]!r}")
     if not table["p_yes"].dropna().between(0.0, 1.0).all():
         raise ValueError("the column p_yes of the scores table leaves [0, 1]")
-    for name in COSTS:
+    if strange := sorted(set(table["verdict"].dropna().unique()) - set(get_args(Word))):
+        raise ValueError(f"the column verdict of the scores table has the unknown value {strange[0]!r}")
+    for name in PER_EDIT:
         if (table[name] < 0.0).any():
             raise ValueError(f"the column {name} of the scores table has negative values")
     done = table["status"] == "ok"
@@ -178,9 +195,9 @@ def _read(path: Path) -> pd.DataFrame:
             f"read it with the unlearnbench that wrote it, or {again}",
         )
     frame = table.to_pandas()
-    for number, names in _ADDED.items():
+    for number, names in ADDED.items():
         if known[version] < number:
-            frame = frame.assign(**dict.fromkeys(names, float("nan")))
+            frame = frame.assign(**dict.fromkeys(names, None))
     try:
         return validate(frame)
     except ValueError as error:

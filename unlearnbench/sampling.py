@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,14 @@ def sample(
         if on_batch is not None:
             on_batch(len(batch))
     return images
+
+
+def rewrite(prompt: str, phrases: dict[str, str]) -> str:
+    """Replace whole phrases in a prompt, longest first, whatever their case."""
+    for phrase in sorted(phrases, key=len, reverse=True):
+        literal = phrases[phrase].replace("\\", r"\\")
+        prompt = re.sub(rf"(?<!\w){re.escape(phrase)}(?!\w)", literal, prompt, flags=re.IGNORECASE)
+    return prompt
 
 
 def initial_noise(seed: int, slot: int, channels: int, side: int) -> torch.Tensor:

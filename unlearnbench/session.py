@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from unlearnbench.concepts import WithConcept, read_concept
 from unlearnbench.discovery import one_line
 from unlearnbench.errors import PrerequisiteError, UserError
-from unlearnbench.execute import Machine
 from unlearnbench.lint import estimated, lint_added, tokens_of
+from unlearnbench.machine import Machine
 from unlearnbench.modelfiles import fingerprint_folder, local_folder, resolve_folder
 from unlearnbench.plan import Judge, Plan, check_params, make_plan
-from unlearnbench.spec import Dtype, ModelSpec, Ref, Suite
+from unlearnbench.spec import Dtype, ModelSpec, Ref, Several, Suite
 from unlearnbench.suites import load_suite, narrow
 from unlearnbench.weights import LABEL, WeightsRow, parse_weights
 
@@ -53,6 +53,7 @@ class Session:
         suite: str,
         *,
         concepts: Sequence[str] = (),
+        several: Several | None = None,
         concept_file: Path | None = None,
         sampling_seeds: Sequence[int] = (),
         model: str | None = None,
@@ -67,6 +68,7 @@ class Session:
             plugins: what is installed.
             suite: name or TOML file.
             concepts: concepts to forget; none = those of the suite.
+            several: how several concepts are forgotten; None = as the suite says.
             concept_file: a concept that joins the data set, and is forgotten.
             sampling_seeds: none = those of the suite.
             model: name, folder or hub id; None = the suite's.
@@ -84,7 +86,7 @@ class Session:
         own = None if concept_file is None else read_concept(concept_file)
         if own is not None:
             dataset, concepts = WithConcept(dataset, own), (own.id, *concepts)
-        loaded = narrow(loaded, dataset, concepts, sampling_seeds)
+        loaded = narrow(loaded, dataset, concepts, sampling_seeds, several)
         if model is not None or revision is not None:
             loaded = loaded.model_copy(update={"model": ModelSpec(id=model or loaded.model.id, revision=revision)})
         if evaluator is not None and evaluator != loaded.evaluator.name:

@@ -11,9 +11,11 @@ from unlearnbench.dataset import left_out
 from unlearnbench.identity import digest
 
 Dtype = Literal["float32", "float16", "bfloat16"]
+Several = Literal["apart", "together", "sequence"]
 Column = Literal[
     "forget", "retain", "harmonic_mean", "forget_norm", "retain_ratio", "harmonic_mean_norm", "forget_direct",
-    "forget_indirect", "neighbour", "edit_seconds", "peak_mem_mb", "weights_changed",
+    "forget_indirect", "neighbour", "edit_seconds", "peak_mem_mb", "weights_changed", "verdict", "target_residual",
+    "retain_drift", "nullspace_leakage", "change_norm", "change_rank", "share_changed",
 ]  # fmt: skip
 
 
@@ -74,7 +76,12 @@ class Suite(Frozen):
     dataset: str
     task: Task = Field("erase", description="what methods are asked to do with each concept of forget")
     forget: Annotated[tuple[ConceptId, ...], Field(min_length=1), Distinct] = Field(
-        description="concepts that are forgotten, one edit each"
+        description="concepts that are forgotten, one edit each unless `several` says otherwise"
+    )
+    several: Several = Field(
+        "apart",
+        description="apart: one edit for each concept of forget; together: one edit of all; sequence: one edit of all, "
+        "each concept on the model that those before it left",
     )
     evaluate: Annotated[tuple[ConceptId, ...], Field(min_length=1), Distinct] = Field(
         description="concepts whose images are made with every edited model"

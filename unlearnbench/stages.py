@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import platform
-import re
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,9 +16,15 @@ from PIL import Image
 
 from unlearnbench.api import Evaluator, Method, Question, Sample, Sampling
 from unlearnbench.edits import EditFile, read_edit, write_edit
+from unlearnbench.effects import measure
+from unlearnbench.faults import edit_faults
 from unlearnbench.identity import seed_of
-from unlearnbench.sampling import sample
+from unlearnbench.leaks import contained
+from unlearnbench.look import look
+from unlearnbench.sampling import rewrite, sample
+from unlearnbench.several import joined, steps
 from unlearnbench.store import write_json
+from unlearnbench.verdict import REPORT, Effects, Verdict, verdict_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,7 +36,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 EDIT_FILE = "edit.safetensors"
-REPORT = "report.json"
 INDEX = "index.json"
 SCORES = "scores.json"
 
@@ -65,9 +69,19 @@ class HarnessContext:
 
 
 def run_edit(
-    method: Method[Any], task: EditTask, model: Model, folder: Path, tmp: Path, reporter: Reporter
+    method: Method[Any],
+    task: EditTask,
+    model: Model,
+    folder: Path,
+    tmp: Path,
+    reporter: Reporter,
+    *,
+    edits: Sequence[str] | None = None,
 ) -> EditFile:
     """Edit a pristine model, find out what changed, write the edit file, and leave the model pristine again.
+
+    What the edit did is measured, and the verdict on it is written with it. After a broken edit the model may be
+    changed where `Model.restore` does not reach: load it anew.
 
     Args:
         method: the method, with its parameters.
@@ -76,28 +90,38 @@ def run_edit(
         folder: where `edit.safetensors` and `report.json` go.
         tmp: a folder that the method may write to.
         reporter: told about progress.
+        edits: patterns of the tensors that the method's spec declares; None = any.
 
     Raises:
         Skipped: the method does not support this model or request.
         Exception: whatever the method raises.
     """
-    reason = method.refusal(model.info, task.request)
-    if reason is not None:
-        raise Skipped(reason)
+    for step in steps(task.request):
+        if reason := method.refusal(model.info, step):
+            raise Skipped(reason)
     device = model.device
     log = logging.getLogger(f"unlearnbench.method.{task.method}")
-    context = HarnessContext(task.seed, device, tmp, log, reporter, {})
+    contexts = [HarnessContext(task.seed, device, tmp, log, reporter, {}) for _ in steps(task.request)]
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     with model.edited():
-        start = time.perf_counter()
-        sampling = method.edit(model, task.request, context)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        seconds = time.perf_counter() - start
-        tensors = model.diff()
-    # Only CUDA tells the peak of one edit; the process's own peak on a CPU is mostly the model's loading.
-    peak = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else math.nan
+        before = look(model)
+        with contained() as leaks:
+            start = time.perf_counter()
+            asked = [method.edit(model, *step) for step in zip(steps(task.request), contexts, strict=True)]
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            seconds = time.perf_counter() - start
+        # Only CUDA tells the peak of one edit; the process's own peak on a CPU is mostly the model's loading.
+        peak = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else math.nan
+        after = look(model)
+        tensors = model.diff() if before.tensors == after.tensors else {}
+    sampling = joined(asked)
+    report = contexts[0].values
+    if task.request.sequence:
+        report = {concept.id: own.values for concept, own in zip(task.request.forget, contexts, strict=True)}
+    faults = edit_faults(before, after, tensors, leaks, edits)
+    verdict, changes = _verdict(model, tensors, sampling, task, faults)
     edit = EditFile(
         tensors=tensors,
         key=task.key(),
@@ -106,7 +130,8 @@ def run_edit(
         sampling=sampling,
         seconds=seconds,
         peak_mem_mb=peak,
-        report=context.values,
+        report=report,
+        verdict=verdict,
     )
     write_edit(folder / EDIT_FILE, edit)
     write_json(
@@ -116,11 +141,26 @@ def run_edit(
             "peak_mem_mb": plain(peak),
             "tensors": len(tensors),
             "sampling": sampling.model_dump() if sampling else None,
-            "report": plain(context.values),
+            "report": plain(report),
+            "verdict": verdict.model_dump(mode="json"),
+            "changes": changes,
+            "left_changed": [str(leak) for leak in leaks],
             "environment": environment(model),
         },
     )
     return edit
+
+
+def _verdict(
+    model: Model, tensors: dict[str, torch.Tensor], sampling: Sampling | None, task: EditTask, faults: list[str]
+) -> tuple[Verdict, dict[str, float | None]]:
+    """Return the verdict on an edit and the relative change of each tensor; what is broken is not measured further."""
+    asks = sampling is not None and sampling != Sampling()
+    if faults:
+        return verdict_on(Effects(), faults=faults, changed=bool(tensors), samples_otherwise=asks), {}
+    found = measure(model, tensors, sampling, task.request)
+    verdict = verdict_on(found.effects, faults=found.faults, changed=bool(tensors), samples_otherwise=asks)
+    return verdict, found.changes
 
 
 def run_sample(
@@ -188,14 +228,6 @@ def run_score(evaluator: Evaluator[Any], question: Question, samples: Path, fold
 def load_edit(folder: Path) -> EditFile:
     """Read the edit file of a stored edit."""
     return read_edit(folder / EDIT_FILE)
-
-
-def rewrite(prompt: str, phrases: dict[str, str]) -> str:
-    """Replace whole phrases in a prompt, longest first, whatever their case."""
-    for phrase in sorted(phrases, key=len, reverse=True):
-        literal = phrases[phrase].replace("\\", r"\\")
-        prompt = re.sub(rf"(?<!\w){re.escape(phrase)}(?!\w)", literal, prompt, flags=re.IGNORECASE)
-    return prompt
 
 
 def resolve_device(name: str) -> str:

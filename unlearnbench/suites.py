@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from unlearnbench.api import Concept, ConceptDataset
+    from unlearnbench.spec import Several
 
 DEFAULT_SUITE = "emoji-quick"
 OWN_CONCEPT_SUITE = "own-concept"  # of `run --concept-file`: what a user's concept is evaluated beside
@@ -65,7 +66,13 @@ def explain(error: ValidationError, fields: Collection[str] = ()) -> str:
     return f"{where}: {message}{got}" if where else message
 
 
-def narrow(suite: Suite, dataset: ConceptDataset, concepts: Sequence[str], seeds: Sequence[int]) -> Suite:
+def narrow(
+    suite: Suite,
+    dataset: ConceptDataset,
+    concepts: Sequence[str],
+    seeds: Sequence[int],
+    several: Several | None = None,
+) -> Suite:
     """Return the suite with only the given concepts to forget, and only the given sampling seeds.
 
     Args:
@@ -73,6 +80,7 @@ def narrow(suite: Suite, dataset: ConceptDataset, concepts: Sequence[str], seeds
         dataset: its data set.
         concepts: ids, display names or aliases; none = all of the suite.
         seeds: sampling seeds; none = those of the suite.
+        several: how several concepts are forgotten; None = as the suite says.
 
     Raises:
         UserError: a concept is not in the data set.
@@ -81,6 +89,8 @@ def narrow(suite: Suite, dataset: ConceptDataset, concepts: Sequence[str], seeds
     if concepts:
         forget = tuple(dict.fromkeys(find_concept(dataset, c).id for c in concepts))
         changes = {"forget": forget, "evaluate": tuple(dict.fromkeys((*suite.evaluate, *forget)))}
+    if several is not None:
+        changes["several"] = several
     if seeds:
         changes["seeds"] = tuple(dict.fromkeys(seeds))
     return Suite.model_validate({**suite.model_dump(), **changes}) if changes else suite

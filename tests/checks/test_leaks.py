@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from unlearnbench.checks.leaks import Snapshot, contained
 from unlearnbench.checks.writes import watched
+from unlearnbench.leaks import Snapshot, contained
 from unlearnbench.testing import pytest_plugin
 
 LEAKS = {

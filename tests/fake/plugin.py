@@ -10,7 +10,14 @@ from unlearnbench.api import DatasetSpec, EvaluatorSpec, MethodSpec, ModelSource
 def unlearnbench_methods():
     return [
         MethodSpec(name, f"fake_method:{cls}", "fake_params:ShiftParams", f"{cls} for tests", "no paper")
-        for name, cls in (("shift", "Shift"), ("broken", "Broken"), ("picky", "Picky"), ("other", "Shift"))
+        for name, cls in (
+            ("shift", "Shift"),
+            ("broken", "Broken"),
+            ("picky", "Picky"),
+            ("other", "Shift"),
+            ("nan", "NotANumber"),
+            ("idle", "Idle"),
+        )
     ]
 
 

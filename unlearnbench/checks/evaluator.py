@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from unlearnbench.api import Score
 from unlearnbench.checks.judging import Examples, ask, digests, lone_question, pictures, ready, truncated
-from unlearnbench.checks.leaks import contained
 from unlearnbench.checks.outcome import Skipped, demand
 from unlearnbench.checks.run import Check
 from unlearnbench.checks.spec import (
@@ -18,12 +17,13 @@ from unlearnbench.checks.spec import (
     check_target,
     in_new_python,
 )
+from unlearnbench.leaks import contained
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from unlearnbench.checks.leaks import Group, Leak
     from unlearnbench.checks.subject import Subject
+    from unlearnbench.leaks import Group, Leak
 
 CLOSE = 1e-4  # batched matrix products round differently
 DIGEST = re.compile(r"^[a-z0-9]+:[0-9a-f]{8,}$")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from unlearnbench.api import Question, Sample, Score, Target
-from unlearnbench.checks.leaks import contained
+from unlearnbench.leaks import contained
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

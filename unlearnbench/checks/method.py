@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING
 import torch
 
 from unlearnbench.api import Sampling
-from unlearnbench.checks.observation import ALIEN, ONE, TWO, asked, attempt, differences, observe, predict, small
+from unlearnbench.checks.observation import ALIEN, ONE, TWO, asked, attempt, observe, predict, small
 from unlearnbench.checks.outcome import Failed, Skipped, demand
 from unlearnbench.checks.run import Check
 from unlearnbench.checks.spec import SPEC, check_parameters_have_defaults, check_target
 from unlearnbench.edits import EditFile, read_edit, same_bits, write_edit
+from unlearnbench.look import differences
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from unlearnbench.checks.leaks import Group
-    from unlearnbench.checks.observation import Look, Observation, Shape
+    from unlearnbench.checks.observation import Observation, Shape
     from unlearnbench.checks.subject import Subject
+    from unlearnbench.leaks import Group
+    from unlearnbench.look import Look
 
 
 def check_edit(subject: Subject) -> None:

@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from unlearnbench.api import Attribute, DataImage, EditPair, ForgetConcept, ModelInfo, Request, Sampling
-from unlearnbench.checks.leaks import Leak, contained
 from unlearnbench.checks.outcome import Skipped
 from unlearnbench.checks.writes import watched
 from unlearnbench.edits import cpu_copy, same_bits
+from unlearnbench.leaks import Leak, contained
+from unlearnbench.look import Look, look, tensors
 from unlearnbench.progress import Reporter
 from unlearnbench.stages import HarnessContext
 from unlearnbench.testing.models import tiny_model
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from unlearnbench.api import Method
     from unlearnbench.checks.subject import Subject
     from unlearnbench.model import Model
@@ -95,23 +94,6 @@ class RecordingContext:
         """Return the harness's generator."""
         self.random = True
         return self._inner.generator(*scope)
-
-
-@dataclass(frozen=True)
-class Look:
-    """A model from outside: what must be the same before and after an edit, apart from the values.
-
-    Attributes:
-        tensors: name -> (shape, dtype, device).
-        flags: module -> training mode, parameter -> whether it asks for a gradient.
-        parts: module -> its type, attention processor and number of hooks.
-        rest: values of what no edit file holds: autoencoder, configurations, vocabulary.
-    """
-
-    tensors: dict[str, tuple[tuple[int, ...], torch.dtype, torch.device]]
-    flags: dict[str, bool]
-    parts: dict[str, str]
-    rest: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -229,35 +211,6 @@ def _edit(subject: Subject, model: Model, request: Request, seed: int) -> Observ
     )
 
 
-def tensors(model: Model) -> dict[str, torch.Tensor]:
-    """Return the tensors that an edit file may hold, under its names."""
-    named = {f"unet.{name}": tensor for name, tensor in model.unet.state_dict(keep_vars=True).items()}
-    for name, tensor in model.text_encoder.state_dict(keep_vars=True).items():
-        named[f"text_encoder.text_model.{name.removeprefix('text_model.')}"] = tensor
-    return named
-
-
-def look(model: Model) -> Look:
-    """Look at a model from outside."""
-    flags: dict[str, bool] = {}
-    parts: dict[str, str] = {}
-    for part in ("unet", "text_encoder", "vae"):
-        root = getattr(model, part)
-        for name, module in root.named_modules():
-            where = f"{part}.{name}".rstrip(".")
-            flags[f"training mode of {where}"] = module.training
-            hooks = sum(len(value) for key, value in vars(module).items() if key.endswith("_hooks") and value)
-            processor = type(getattr(module, "processor", None)).__name__
-            parts[where] = f"{type(module).__name__}, processor {processor}, {hooks} hooks"
-        flags |= {f"requires_grad of {part}.{name}": p.requires_grad for name, p in root.named_parameters()}
-    rest: dict[str, Any] = {f"vae.{name}": cpu_copy(tensor) for name, tensor in model.vae.state_dict().items()}
-    for part in ("scheduler", "unet", "vae"):
-        rest[f"the configuration of the {part}"] = str(sorted(dict(getattr(model, part).config).items()))
-    rest["the vocabulary of the tokenizer"] = str(sorted(model.tokenizer.get_vocab().items()))
-    facts = {name: (tuple(t.shape), t.dtype, t.device) for name, t in tensors(model).items()}
-    return Look(facts, flags, parts, rest)
-
-
 @torch.no_grad()
 def predict(model: Model) -> torch.Tensor:
     """Return the noise prediction of a fixed input for two prompts, [2, 4, s, s]."""
@@ -267,20 +220,3 @@ def predict(model: Model) -> torch.Tensor:
     states = model.encode(["a photo of a cat", "the sun on a beach"]).states
     found: torch.Tensor = model.unet(latents, 500, encoder_hidden_states=states, return_dict=False)[0]
     return found
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Say which entries are gone, new or other than before."""
-    said = [f"{name} is gone" for name in old if name not in new]
-    said += [f"{name} is new" for name in new if name not in old]
-    for name in old:
-        if name in new and not _same(old[name], new[name]):
-            values = "" if isinstance(old[name], torch.Tensor) else f" from {old[name]} to {new[name]}"
-            said.append(f"{name} changed{values if len(values) < 200 else ''}")
-    return said
-
-
-def _same(old: Any, new: Any) -> bool:
-    if isinstance(old, torch.Tensor) and isinstance(new, torch.Tensor):
-        return same_bits(old, new)
-    return bool(old == new)

@@ -110,7 +110,8 @@ def show_command(name: str, as_json: bool) -> None:
 
         edit = read_edit(Path(name))
         facts = {k: v for k, v in vars(edit).items() if k != "tensors"}
-        facts["sampling"] = edit.sampling.model_dump() if edit.sampling else None
+        for part in ("sampling", "verdict"):
+            facts[part] = facts[part].model_dump() if facts[part] else None
         _echo_json({**plain(facts), "tensors": {k: list(v.shape) for k, v in edit.tensors.items()}})
         return
     plugins = load_plugins()

@@ -5,18 +5,32 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from unlearnbench.api import ForgetConcept, Request, Task
-from unlearnbench.cli.options import device_options, model_options, params_option, parse_params, seed_option
+from unlearnbench.cli.options import (
+    device_options,
+    model_options,
+    params_option,
+    parse_params,
+    seed_option,
+    several_options,
+)
 from unlearnbench.errors import ExitCode, PrerequisiteError, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @click.command("edit")
 @click.option("-m", "--method", required=True, metavar="NAME", help="Method.")
-@click.option("-c", "--concept", required=True, metavar="NAME", help="Concept of the data set, or any words.")
+@click.option(
+    "-c", "--concept", "concepts", required=True, multiple=True, metavar="NAME",
+    help="Concept of the data set, or any words; may be given again.",
+)  # fmt: skip
+@several_options
 @click.option(
     "--target", metavar="WORDS", help="What takes its place.  [default: the data set's target, else the empty prompt]"
 )
@@ -49,13 +63,13 @@ from unlearnbench.errors import ExitCode, PrerequisiteError, UserError
     metavar="DIR",
     help="New folder for edit.safetensors and report.json.",
 )
-@click.option("--pipeline", is_flag=True, help="Write the whole edited pipeline too, in DIR/pipeline.")
+@click.option("--pipeline", is_flag=True, help="Write the whole edited pipeline too, in DIR/pipeline, unless broken.")
 def edit_command(
-    method: str, concept: str, target: str | None, kind: Any, dataset: str | None, task: Any, model: str,
-    revision: str | None,
-    seed: int, params: tuple[str, ...], device: str, dtype: Any, output: Path, pipeline: bool,
+    method: str, concepts: tuple[str, ...], several: Any, target: str | None, kind: Any, dataset: str | None, task: Any,
+    model: str, revision: str | None, seed: int, params: tuple[str, ...], device: str, dtype: Any, output: Path,
+    pipeline: bool,
 ) -> int:  # fmt: skip
-    """Edit a model and write what changed."""
+    """Edit a model and write what changed. Exits with 1 if the verdict on the edit is not ok."""
     from unlearnbench.model import load_model
     from unlearnbench.modelfiles import fingerprint_folder, local_folder, resolve_folder
     from unlearnbench.plan import check_params
@@ -65,11 +79,15 @@ def edit_command(
     plugins = load_plugins()
     entry = plugins.methods.get(method)
     values = check_params(entry.load_params(), parse_params([method], [], params)[method], method)
+    if len(concepts) > 1 and several is None:
+        raise UserError(f"{len(concepts)} concepts are named, and this makes one edit", "add --together or --sequence")
     request = (
-        make_words_request(concept, target, kind, task)
+        make_words_request(concepts, target, kind, task)
         if dataset is None
-        else _dataset_request(plugins, dataset, concept, target, task)
+        else _dataset_request(plugins, dataset, concepts, target, task)
     )
+    if several == "sequence" and len(request.forget) > 1:
+        request = request.model_copy(update={"sequence": True})
     if not output.parent.is_dir():
         raise PrerequisiteError(f"cannot write {output}: {output.parent} is no folder", "name another folder with -o")
     if output.exists():
@@ -96,7 +114,8 @@ def edit_command(
             bars = reporter()
             bars.begin("edit", 1, "edits")
             try:
-                edit = run_edit(runner, edit_task, loaded, tmp, tmp / "work", bars)
+                declared = entry.spec.edits or None
+                edit = run_edit(runner, edit_task, loaded, tmp, tmp / "work", bars, edits=declared)
             finally:
                 bars.close()
         except Skipped as reason:
@@ -104,7 +123,8 @@ def edit_command(
                 f"{method} does not support this edit: {reason}", "choose another method or model"
             ) from reason
         shutil.rmtree(tmp / "work")
-        if pipeline:
+        verdict = edit.verdict
+        if pipeline and verdict is not None and verdict.word != "broken":
             with loaded.edited() as changed:
                 if edit.tensors:
                     changed.apply(edit.tensors)
@@ -114,30 +134,36 @@ def edit_command(
         shutil.rmtree(tmp, ignore_errors=True)
         raise
     click.echo(f"{len(edit.tensors)} tensors changed in {edit.seconds:.2f} s: {output}")
-    return ExitCode.OK
+    if verdict is None or verdict.word == "ok":
+        return ExitCode.OK
+    click.echo(f"{verdict.word}: {verdict.reason}", err=True)
+    return ExitCode.FAILED
 
 
-def make_words_request(concept: str, target: str | None, kind: Any, task: Any = "erase") -> Request:
-    """Return the request to forget a concept that is given by its words alone, with nothing to retain."""
+def make_words_request(concepts: Sequence[str], target: str | None, kind: Any, task: Any = "erase") -> Request:
+    """Return the request to forget concepts that are given by their words alone, with nothing to retain."""
     if task not in ("erase", "moderate"):
         raise UserError(
             f"words alone do not say what the task '{task}' needs", "name a data set that does: --dataset NAME"
         )
-    identifier = "_".join("".join(ch if ch.isalnum() and ch.isascii() else " " for ch in concept.lower()).split())
-    if not identifier or not identifier[0].isalpha():
-        raise UserError(f"'{concept}' is no concept", "name it in words that begin with a letter")
-    return Request(task=task, forget=(ForgetConcept(id=identifier, kind=kind, name=concept, target=target or ""),))
+    chosen: dict[str, ForgetConcept] = {}
+    for concept in concepts:
+        identifier = "_".join("".join(ch if ch.isalnum() and ch.isascii() else " " for ch in concept.lower()).split())
+        if not identifier or not identifier[0].isalpha():
+            raise UserError(f"'{concept}' is no concept", "name it in words that begin with a letter")
+        chosen.setdefault(identifier, ForgetConcept(id=identifier, kind=kind, name=concept, target=target or ""))
+    return Request(task=task, forget=tuple(chosen.values()))
 
 
-def _dataset_request(plugins: Any, dataset: str, concept: str, target: str | None, task: Any) -> Request:
+def _dataset_request(plugins: Any, dataset: str, concepts: Sequence[str], target: str | None, task: Any) -> Request:
     """Return the request of the data set, with another target if one is given."""
     from unlearnbench.plan import make_request
     from unlearnbench.suites import find_concept
 
     data = plugins.datasets.get(dataset).load()()
-    request = make_request(data, [find_concept(data, concept).id], task)
+    request = make_request(data, list(dict.fromkeys(find_concept(data, concept).id for concept in concepts)), task)
     if target is None:
         return request
-    # The data set's pairs lead to its own target: with another one, only the names are left.
-    forget = request.forget[0].model_copy(update={"target": target, "pairs": ()})
-    return request.model_copy(update={"forget": (forget,)})
+    # The data set's pairs lead to its own targets: with another one, only the names are left.
+    forget = tuple(concept.model_copy(update={"target": target, "pairs": ()}) for concept in request.forget)
+    return request.model_copy(update={"forget": forget})

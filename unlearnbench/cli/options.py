@@ -36,6 +36,17 @@ def device_options(function: F) -> F:
     )(function)
 
 
+def several_options(function: F) -> F:
+    """Add --together and --sequence."""
+    function = click.option(
+        "--sequence", "several", flag_value="sequence",
+        help="Forget all concepts in one edit, each on the model that those before it left.",
+    )(function)  # fmt: skip
+    return click.option(
+        "--together", "several", flag_value="together", help="Forget all concepts at once, in one edit."
+    )(function)
+
+
 def params_option(function: F) -> F:
     """Add -p."""
     return click.option(

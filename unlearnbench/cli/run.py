@@ -15,6 +15,7 @@ from unlearnbench.cli.options import (
     params_option,
     parse_params,
     seed_option,
+    several_options,
     store_option,
 )
 from unlearnbench.errors import ExitCode
@@ -45,6 +46,7 @@ from unlearnbench.suites import DEFAULT_SUITE, OWN_CONCEPT_SUITE
     help="Evaluate an edit made elsewhere: an edit file, safetensors, a diffusers or a LoRA folder; one a concept.",
 )
 @click.option("--label", default="weights", show_default=True, metavar="NAME", help="Row of --weights.")
+@several_options
 @model_options("Shipped model, folder, or hub id of a Stable Diffusion 1.x or 2.x pipeline.  [default: the suite's]")
 @click.option("--evaluator", metavar="NAME", help="Judge.  [default: the suite's]")
 @click.option(
@@ -74,14 +76,15 @@ from unlearnbench.suites import DEFAULT_SUITE, OWN_CONCEPT_SUITE
     "-f", "--format", "form", type=click.Choice(FORMATS), default="rich", show_default=True, help="Form of the board."
 )
 def run_command(
-    suite: str | None, methods: tuple[str, ...], concepts: tuple[str, ...], concept_file: Path | None,
+    suite: str | None, methods: tuple[str, ...], concepts: tuple[str, ...], several: Any, concept_file: Path | None,
     weights: tuple[str, ...], label: str, model: str | None, revision: str | None, evaluator: str | None,
     sampling_seeds: tuple[int, ...], seed: int, params: tuple[str, ...], device: str, dtype: Any, batch_size: int,
     store_root: Path | None, reuse: Any, dry_run: bool, form: str,
 ) -> int:  # fmt: skip
     """Run methods on SUITE (default: emoji-quick) and show the board.
 
-    What is stored already is not made again: interrupt it, and the same command goes on.
+    What is stored already is not made again: interrupt it, and the same command goes on. Exits with 1 if a task failed
+    or an edit is not ok.
     """
     from unlearnbench.plugins import load_plugins
     from unlearnbench.session import Session
@@ -91,6 +94,7 @@ def run_command(
         plugins,
         suite or (OWN_CONCEPT_SUITE if concept_file else DEFAULT_SUITE),
         concepts=concepts,
+        several=several,
         concept_file=concept_file,
         sampling_seeds=sampling_seeds,
         model=model,
@@ -122,8 +126,10 @@ def run_command(
         if run.images
         else ""
     )
+    unsound = run.unsound()
     failures = len(run.failed())
-    failed = f"{failures} task{'s' if failures > 1 else ''} failed; " if failures else ""
-    click.echo(f"{speed}{failed}scores: {scores.folder}", err=True)
+    told = [f"{failures} task{'s' if failures > 1 else ''} failed; "] if failures else []
+    told += [f"{len(unsound)} edit{'s are' if len(unsound) > 1 else ' is'} not ok; "] if unsound else []
+    click.echo(f"{speed}{''.join(told)}scores: {scores.folder}", err=True)
     nothing = bool(plan.edits) and not any(run.outcomes[key].available for key in plan.edits)
-    return ExitCode.FAILED if failures or nothing else ExitCode.OK
+    return ExitCode.FAILED if failures or unsound or nothing else ExitCode.OK

@@ -55,7 +55,7 @@ def method_grid(board: Board) -> Grid:
         cells += [str(base.n_concepts), f"{base.n_images:,}"]
         rows.append((*cells, *([", ".join(marks(row, len(board.forget)))] if incomplete else [])))
     if incomplete:
-        header.append("missing")
+        header.append("marks")
     left = {1, len(header) - 1} if incomplete else {1}
     return Grid(tuple(header), tuple(rows), frozenset(left), 2, _before_controls(board))
 

@@ -15,6 +15,7 @@ from unlearnbench.identity import short
 from unlearnbench.measures import CONTROLS
 from unlearnbench.plan import UNEDITED
 from unlearnbench.render import grids, plots, text
+from unlearnbench.several import members
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -246,8 +247,8 @@ def _galleries(board: Board, pictures: Sequence[Picture]) -> list[ImageGrid]:
                     forget=forget,
                     sensitive=any(p.sensitive for p in own),
                     methods=methods,
-                    own=[row for row in rows if row.concept == forget],
-                    others=[row for row in rows if row.concept != forget],
+                    own=[row for row in rows if row.concept in members(forget)],
+                    others=[row for row in rows if row.concept not in members(forget)],
                 )
             )
     return found

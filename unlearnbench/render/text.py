@@ -7,6 +7,7 @@ import unicodedata
 from typing import TYPE_CHECKING, Final
 
 from unlearnbench.identity import short
+from unlearnbench.several import members
 from unlearnbench.stats import wilson_interval
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def number(value: float, unit: str, digits: int = 3) -> str:
         return f"{value:,.0f}"
     if unit in ("", "%"):
         return f"{value:g}"
+    if unit == "relative":
+        return f"{value:.2g}"
     return f"{value:,.0f}" if value >= 9.95 else f"{value:.1f}" if value >= 0.095 else f"{value:.2f}"
 
 
@@ -50,6 +53,8 @@ def value_of(cell: Cell, column: ColumnInfo, control: bool) -> str:
     """Return the value of a cell; 'n/a' = there is none, '-' = a control has no such value."""
     if cell.value is None:
         return "-" if control and not column.controls else "n/a"
+    if column.name == "verdict":
+        return "ok" if cell.value == 1.0 else f"{round(cell.value * cell.n_concepts)} of {cell.n_concepts} ok"
     return number(cell.value, column.unit)
 
 
@@ -72,7 +77,7 @@ def heading(board: Board) -> list[str]:
         f"suite {plain(board.suite)} ({_count(len(board.evaluate), 'concept')} evaluated), "
         f"protocol {short(board.protocol)}",
         f"model {_identified(board.model)}, judge {_identified(board.judge)}",
-        f"n a method: {_count(len(board.forget), 'forgotten concept')}, {most}{forget}, {retain}",
+        f"n a method: {_forgotten(board)}, {most}{forget}, {retain}",
     ]
 
 
@@ -91,8 +96,9 @@ def concept_note(board: Board) -> str:
 
 
 def marks(row: Row, total: int) -> list[str]:
-    """Return what is missing from a row, in a few words each."""
+    """Return what is missing from a row or wrong with it, in a few words each; a broken edit failed."""
     result = [f"{row.count(status)} of {row.edits} {status}" for status in ("failed", "skipped") if row.count(status)]
+    result += [f"{one.edits} of {row.edits} {one.verdict}" for one in row.unsound if one.verdict != "broken"]
     if row.not_run:
         result.append(f"{len(row.not_run)} of {total} not run")
     if unscored := row.cells["harmonic_mean"].n_unscored:
@@ -120,6 +126,10 @@ def remarks(board: Board) -> list[str]:
             if failure.edits == row.edits > 1:
                 what, which = f"all {what}", ""
             lines.append(f"{name}: {what} {failure.status}{which}: {plain(failure.reason)}")
+        for one in row.unsound:
+            if one.verdict != "broken":
+                which = f"({_some(one.concepts)})" + (f"; of {plain(one.concepts[0])}" if one.edits > 1 else "")
+                lines.append(f"{name}: {_count(one.edits, 'edit')} {one.verdict} {which}: {plain(one.reason)}")
         if row.not_run:
             lines.append(f"{name}: not run on {_some(row.not_run)}.")
         told = {failure.reason for failure in row.failures}
@@ -156,6 +166,11 @@ def p_value(p: float | None) -> str:
 def _identified(thing: Identified) -> str:
     digest = short(thing.fingerprint)
     return plain(thing.id) + (f" ({digest})" if digest else "")
+
+
+def _forgotten(board: Board) -> str:
+    concepts = _count(sum(len(members(label)) for label in board.forget), "forgotten concept")
+    return concepts if all(len(members(label)) == 1 for label in board.forget) else f"{concepts} in one edit"
 
 
 def _made(cell: Cell) -> int:

@@ -89,7 +89,7 @@ def _watched(item: pytest.Item) -> bool:
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
     """Look at the state before any fixture of the test is set up."""
     if _watched(item):
-        from unlearnbench.checks.leaks import Snapshot
+        from unlearnbench.leaks import Snapshot
 
         item.stash[_SNAPSHOT] = Snapshot()
     return (yield)

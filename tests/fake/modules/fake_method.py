@@ -1,3 +1,5 @@
+import torch
+
 from unlearnbench.testing.shift import Shift
 
 
@@ -11,3 +13,16 @@ class Broken(Shift):
 class Picky(Shift):
     def supports(self, model, request):
         return "it only forgets numbers"
+
+
+class NotANumber(Shift):
+    def edit(self, model, request, ctx):
+        super().edit(model, request, ctx)
+        with torch.no_grad():
+            model.unet.conv_out.weight[0] = float("nan")
+            model.vae.decoder.conv_out.bias.add_(1.0)
+
+
+class Idle(Shift):
+    def edit(self, model, request, ctx):
+        pass
