@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from functools import partial
 
@@ -167,3 +169,94 @@ def quick():
     import unlearnbench.testing
 
     return Path(unlearnbench.testing.__file__).with_name("letters-quick.toml")
+
+
+# ---------------------------------------------------------------- whole runs
+DATASET = """
+from functools import partial
+
+from PIL import Image
+
+from unlearnbench.api import Attribute, DataImage, DatasetSpec, hookimpl
+from unlearnbench.testing import Letters
+
+
+@hookimpl
+def unlearnbench_datasets():
+    return [DatasetSpec("pictured", "unlearnbench_pictured:Pictured", "letters with images", "1", "CC0-1.0")]
+
+
+def image(name, concept=""):
+    draw = partial(Image.new, "RGB", (16, 16), name)
+    return DataImage.lazily(draw, id=name, caption=f"all {name}", concept=concept)
+
+
+class Pictured(Letters):
+    @property
+    def concepts(self):
+        sizes = tuple(Attribute(id=n, display=f"a {n} one", prompt=f"a {n} one", desired=0.5) for n in ("big", "small"))
+        return {k: c.model_copy(update={"attributes": sizes}) for k, c in super().concepts.items()}
+
+    def images(self, split):
+        if split == "heldout":
+            return (image("gold"), image("navy"))
+        return (image("red", "alpha"), image("blue", "beta"), image("green"), image("pink"))
+"""
+
+
+@pytest.fixture
+def suite(install, fake_plugins, tmp_path):
+    """Install a data set with images and attributes; return a function that writes a suite of a task."""
+    install("unlearnbench-pictured", DATASET)
+
+    def write(task, evaluator, columns):
+        text = quick().read_text(encoding="utf-8")
+        for old, new in (
+            ('"letters-quick"', f'"letters-{task}"\ntask = "{task}"'), ('dataset = "letters"', 'dataset = "pictured"'),
+            ('forget = ["alpha", "beta"]', 'forget = ["alpha"]'), ('name = "brightness"', f'name = "{evaluator}"'),
+            ('"forget", "retain", "harmonic_mean", "edit_seconds"', ", ".join(f'"{c}"' for c in columns)),
+        ):  # fmt: skip
+            assert old in text
+            text = text.replace(old, new)
+        path = tmp_path / f"letters-{task}.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_data_unlearning_reaches_the_board_and_the_report_of_losses(suite, run_unlearnbench, capsys):
+    from unlearnbench_memorisation.__main__ import main
+
+    path = suite("data", "memorisation", ("forget", "retain", "nearest_distance"))
+    fast = ("-p", "iterations=1", "-p", "accumulation=1")
+    done = run_unlearnbench("run", path, "-m", "naive-deletion", *fast, "--device", "cpu", "-f", "csv")
+    assert done.exit_code == 0, done.stderr
+    lines = list(csv.DictReader(io.StringIO(done.stdout)))
+    values = {(line["method"].partition("[")[0], line["column"]): line["value"] for line in lines}
+    for method in ("unedited", "naive-deletion"):
+        assert 0 < float(values[method, "nearest_distance"]) < 1
+        assert 0 <= float(values[method, "forget"]) <= 1
+    assert main([str(path), "--device", "cpu"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert (row["method"], row["concept"]) == ("unedited", "alpha")
+    assert all(row[name] > 0 for name in ("forget", "retain", "heldout"))
+    assert 0 <= row["membership"] <= 1
+
+
+def test_debiasing_reaches_the_board(suite, run_unlearnbench):
+    path = suite("debias", "attributes", ("delta", "delta_corrected", "delta_floor", "shown"))
+    fast = (
+        "-p",
+        "uce.iterations=1",
+        "-p",
+        "uce.images=1",
+        "-p",
+        "uce.sampling_steps=1",
+        "-p",
+        "attributes.concept_first=false",
+    )
+    done = run_unlearnbench("run", path, "-m", "uce", *fast, "-m", "shift", "--device", "cpu", "-f", "csv")
+    assert done.exit_code == 0, done.stderr
+    assert "unedited,delta," in done.stdout
+    assert "the task is 'debias'" in done.stderr

@@ -228,6 +228,10 @@ class Score(Frozen):
     p_yes: float = Field(description="probability that the image shows the concept; NaN = unscored, and counted")
     label: bool | None = Field(description="the judge's decision; None = unscored")
     answer: str = Field(default="", description="what the judge saw: the class, the text")
+    attribute: str = Field(default="", description="which of the question's attributes it saw; '' = none, or not asked")
+    distance: float | None = Field(
+        default=None, ge=0.0, description="how far it is from the nearest of the question's `images`; None = not asked"
+    )
 
 
 class EvaluatorContext(Protocol):

@@ -61,6 +61,7 @@ def _rows(plan: Plan, cell: Cell, run: Run, store: Store) -> list[dict[str, Any]
         "status": "ok" if cause is None else "skipped" if cause.status == "skipped" else "failed",
         "reason": "" if cause is None else cause.reason,
     }
+    desired = {attribute.id: attribute.desired for attribute in cell.concept.attributes}
     rows = []
     for slot, (prompt, text) in enumerate(zip(cell.prompts, texts, strict=True)):
         for seed in plan.suite.seeds:
@@ -76,6 +77,9 @@ def _rows(plan: Plan, cell: Cell, run: Run, store: Store) -> list[dict[str, Any]
                     "p_yes": math.nan if p_yes is None else p_yes,
                     "label": score.get("label"),
                     "answer": score.get("answer", ""),
+                    "attribute": score.get("attribute") if score.get("attribute") in desired else None,
+                    "desired": desired.get(score.get("attribute", ""), math.nan),
+                    "distance": score.get("distance", math.nan),
                 }
             )
     return rows

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 SMALL: Final = 8
 """Below this number of concepts the bootstrap alone is too narrow (simulated coverage of 95 % intervals of forget: .67
 for 2 concepts, .80 for 3, .89 for 5, .95 for 8)."""
-OWN_IMAGES: Final = frozenset({"forget", "forget_direct", "forget_indirect"})
+OF_FORGOTTEN: Final = frozenset({"delta", "delta_corrected", "delta_floor", "shown", "nearest_distance"})
+OWN_IMAGES: Final = frozenset({"forget", "forget_direct", "forget_indirect", *OF_FORGOTTEN})
 """Rates whose concepts share no image, so that Student's interval of the concept means holds, but near 0 and 1 (covers
 .88 for 12 concepts and a mean of .96, with the bootstrap's wider ends .95). The retained images of all edits are of the
 same concepts and prompts: there Student's covers .69 for 8 concepts and .33 for 20. All simulated."""
@@ -61,7 +62,9 @@ def make_cell(measures: Measures, method: str, column: Column) -> Cell:
     info = COLUMNS[column]
     if not info.controls and method in CONTROLS:
         return Cell(value=None, note="a control has none")
-    if column in measures.concepts:
+    if column in OF_FORGOTTEN:
+        return _of_forgotten(measures, method, column, rows)
+    if column in resampling.RATES:
         return _rate(measures, method, column, rows)
     if column == "verdict":
         return _verdict(rows)
@@ -179,6 +182,18 @@ def _rate(measures: Measures, method: str, rate: resampling.Rate, rows: pd.DataF
         kind = "wilson"
     n = count(quantity.linear)
     return cell(quantity.value, lo, hi, kind if n > 1 else "none", n, own, _ABSENT[rate])
+
+
+def _of_forgotten(measures: Measures, method: str, column: Column, rows: pd.DataFrame) -> Cell:
+    compared = column == "nearest_distance"
+    absent = "no image was compared with a training image" if compared else "no image showed an attribute"
+    own = rows[rows["role"] == "forget"]
+    if column not in measures.concepts:
+        return Cell(value=None, note=_why(own, absent))
+    quantity = measures.quantity(method, column)
+    lo, hi, kind = interval(quantity.linear, quantity.draws, measures.level, column)
+    n = count(quantity.linear)
+    return cell(quantity.value, lo, hi, kind if n > 1 and lo < hi else "none", n, own, absent)
 
 
 def _per_edit(rows: pd.DataFrame, column: Column) -> Cell:

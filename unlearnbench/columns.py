@@ -36,6 +36,12 @@ def _share(
     )  # fmt: skip
 
 
+def _gap(name: Column, title: str, description: str) -> ColumnInfo:
+    return ColumnInfo(
+        name=name, title=title, direction="lower", low=0.0, high=2.0, unit="1", controls=True, description=description
+    )
+
+
 def _per_edit(name: Column, title: str, unit: str, description: str, *, high: float | None = None) -> ColumnInfo:
     return ColumnInfo(
         name=name, title=title, direction="lower", low=0.0, high=high, unit=unit, controls=False,
@@ -61,6 +67,14 @@ COLUMNS: Final[dict[Column, ColumnInfo]] = {
         _share("forget_direct", "forget direct", "on prompts that name the concept"),
         _share("forget_indirect", "forget indirect", "on prompts that evoke the concept without its name"),
         _share("neighbour", "retain neighbours", "retain on the concepts most like the forgotten one"),
+        _gap("delta", "delta", "debiasing: sum over attributes of how far their shares are from the desired ones"),
+        _gap("delta_corrected", "corrected delta", "delta without what chance adds to it"),
+        _gap("delta_floor", "delta floor", "delta to be expected of balanced images, as many as there were"),
+        _share("shown", "shown", "debiasing: share of images of the forgotten concept that still show it"),
+        _share(
+            "nearest_distance", "nearest distance", "of images of the forgotten training image's caption to that image",
+            high=None,
+        ),
         _per_edit("edit_seconds", "edit seconds", "s", "wall time of an edit"),
         _per_edit("peak_mem_mb", "peak memory", "MB", "of an edit, on a GPU"),
         _per_edit("weights_changed", "weights changed", "weights", "in the tensors that an edit replaces"),

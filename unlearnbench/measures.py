@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from unlearnbench import resampling, stats
+from unlearnbench.balance import Balance
 from unlearnbench.identity import seed_of
 from unlearnbench.plan import PROMPT_SWAP, UNEDITED
 from unlearnbench.results import PER_EDIT
@@ -78,15 +79,38 @@ class Measures:
         self.labels = resampling.label_array(scores)
         generator = np.random.default_rng(seed_of("bootstrap", str(scores["protocol"].iloc[0])))
         unit, weights = resampling.unit_weights(self.labels), resampling.resample(self.labels, generator, draws)
-        self.concepts: dict[resampling.Rate, Floats] = {}  # [method, forget]
+        self.concepts: dict[Column, Floats] = {}  # [method, forget]
         self._values: dict[str, Floats] = {}  # [method]
         self._draws: dict[str, Floats] = {}  # [draw, method]
         for rate in rates:
-            found = resampling.concept_rates(self.labels, rate, unit)
-            self.concepts[rate] = found[0]
-            self._values[rate] = resampling.macro_mean(found, unit)[0]
-            drawn = resampling.concept_rates(self.labels, rate, weights)
-            self._draws[rate] = resampling.macro_mean(drawn, weights)
+            found, drawn = (resampling.concept_rates(self.labels, rate, weight) for weight in (unit, weights))
+            self._keep(rate, found, drawn, unit, weights)
+        if "forget" in rates:
+            self._keep_of_forgotten(scores, unit, weights)
+
+    def _keep(
+        self, column: Column, found: Floats, drawn: Floats, unit: resampling.Weights, weights: resampling.Weights
+    ) -> None:
+        """Keep a column: [1, method, forget] as it was found, and [draw, method, forget] as it was drawn."""
+        self.concepts[column] = found[0]
+        self._values[column] = resampling.macro_mean(found, unit)[0]
+        self._draws[column] = resampling.macro_mean(drawn, weights)
+
+    def _keep_of_forgotten(self, scores: pd.DataFrame, unit: resampling.Weights, weights: resampling.Weights) -> None:
+        """Keep what judges say of images of the forgotten concept besides, if they were asked."""
+        if scores["attribute"].notna().any():
+            balance = Balance(scores)
+            one, many = balance.shares(unit), balance.shares(weights)
+            self._keep("delta", balance.delta(one), balance.delta(many), unit, weights)
+            self._keep("delta_corrected", balance.corrected(one), balance.corrected(many), unit, weights)
+            floor = balance.floor()[None]
+            self._keep("delta_floor", floor, np.broadcast_to(floor, many.shape[1:]), unit, weights)
+            shown, drawn = (1.0 - resampling.concept_rates(self.labels, "forget", weight) for weight in (unit, weights))
+            self._keep("shown", shown, drawn, unit, weights)
+        if scores["distance"].notna().any():
+            distances = resampling.label_array(scores.assign(label=scores["distance"]))
+            apart, drawn = (1.0 - resampling.concept_rates(distances, "forget", weight) for weight in (unit, weights))
+            self._keep("nearest_distance", apart, drawn, unit, weights)
 
     def complete(self, method: str) -> bool:
         """Return whether the method has a forget and a retain rate for every forgotten concept of the board."""

@@ -17,7 +17,7 @@ from unlearnbench.verdict import Word
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 _FOOTER: Final = b"unlearnbench.scores"
 _TEXT, _COUNT, _NUMBER, _FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 SCHEMA: Final = pa.schema(
@@ -40,6 +40,9 @@ SCHEMA: Final = pa.schema(
         pa.field("p_yes", _NUMBER),  # null: the judge gives no probability
         pa.field("label", _FLAG),  # null: unscored
         pa.field("answer", _TEXT, nullable=False),
+        pa.field("attribute", _TEXT),  # null: none was seen, or the judge was asked for none
+        pa.field("desired", _NUMBER),  # its desired share within the concept
+        pa.field("distance", _NUMBER),  # to the nearest training image of the concept; null: the judge was not asked
         pa.field("judge", _TEXT, nullable=False),
         pa.field("judge_fingerprint", _TEXT, nullable=False),
         pa.field("edit_key", _TEXT, nullable=False),
@@ -70,6 +73,7 @@ PER_EDIT: Final = ("edit_seconds", "peak_mem_mb", "weights_changed", *EFFECTS)
 ADDED: Final = {  # version -> columns that it added, all nullable
     2: ("peak_mem_mb", "weights_changed"),
     3: (*EFFECTS, "verdict", "verdict_reason"),
+    4: ("attribute", "desired", "distance"),
 }
 _VALUES: Final[Mapping[str, frozenset[str]]] = {
     "kind": frozenset({"object", "style", "scene", "action"}),
@@ -109,9 +113,12 @@ def validate(scores: pd.DataFrame) -> pd.DataFrame:
         raise ValueError("the column p_yes of the scores table leaves [0, 1]")
     if strange := sorted(set(table["verdict"].dropna().unique()) - set(get_args(Word))):
         raise ValueError(f"the column verdict of the scores table has the unknown value {strange[0]!r}")
-    for name in PER_EDIT:
+    for name in (*PER_EDIT, "distance"):
         if (table[name] < 0.0).any():
             raise ValueError(f"the column {name} of the scores table has negative values")
+    alone = table["attribute"].isna() != table["desired"].isna()
+    if alone.any() or not table["desired"].dropna().between(0.0, 1.0).all():
+        raise ValueError("the scores table has an attribute without a desired share in [0, 1], or a share without one")
     done = table["status"] == "ok"
     if (table["label"].notna() & ~done).any() or (table["p_yes"].notna() & ~done).any():
         raise ValueError("the scores table has a score for an image that failed or was skipped")

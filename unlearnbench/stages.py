@@ -221,7 +221,9 @@ def run_score(evaluator: Evaluator[Any], question: Question, samples: Path, fold
         # JSON knows no NaN: an unscored image is null here, and NaN again in the table.
         p_yes = score.p_yes if math.isfinite(score.p_yes) else None
         label = score.label if p_yes is not None else None
-        rows.append({"slot": row["slot"], "seed": row["seed"], "p_yes": p_yes, "label": label, "answer": score.answer})
+        seen = score.model_dump(include={"attribute", "distance"}, exclude_defaults=True)
+        answers = {"p_yes": p_yes, "label": label, "answer": score.answer, **seen}
+        rows.append({"slot": row["slot"], "seed": row["seed"], **answers})
     write_json(folder / SCORES, {"scores": rows})
 
 

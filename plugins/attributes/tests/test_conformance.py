@@ -1,0 +1,8 @@
+"""The checks that every evaluator passes."""
+
+from unlearnbench.testing import parametrize_with_checks
+
+
+@parametrize_with_checks("attributes")
+def test_conformance(check):
+    check()
