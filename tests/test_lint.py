@@ -122,6 +122,7 @@ def test_a_concept_that_is_debiased_keeps_its_name_and_needs_no_indirect_prompt(
         {"id": n, "display": f"{n} case", "prompt": f"{n} case alpha", "desired": 0.5} for n in ("upper", "lower")
     ]
     changes = {"attributes": halves, "prompts__indirect": [], "prompts__target_indirect": [], "edit": []}
+    changes["target"] = {"id": "alpha", "display": "alpha of either case"}
     same = {"prompts__target_direct": ["a drawing of alpha", "alpha on paper"]}
     assert lint_dataset("file", "alpha", {"alpha": planted(**changes, **same)["alpha"]}).findings == ()
 

@@ -149,8 +149,9 @@ def test_the_added_concept_is_one_of_its_data_set():
     assert data.classes("object") == {"cat": "cat", "dog": "dog", "lion": "lion", **Letters().classes("object")}
     assert data.classes("style") == Letters().classes("style")
     assert data.images("train") == ()
-    with pytest.raises(UserError, match="has a concept alpha already"):
-        WithConcept(Letters(), cat(id="alpha"))
+    other = WithConcept(Letters(), cat(id="alpha"))
+    assert list(other.concepts) == list(Letters().concepts)
+    assert other.concepts["alpha"].display == "cat"
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,8 +13,10 @@ from safetensors.torch import load_file, save_file
 from unlearnbench.api import ForgetConcept, Params, Request
 from unlearnbench.cli import main
 from unlearnbench.errors import PrerequisiteError, UserError
-from unlearnbench.testing import edit_context, tiny_folder, tiny_model
-from unlearnbench.weights import find_source
+from unlearnbench.plugins import load_plugins
+from unlearnbench.suites import load_suite
+from unlearnbench.testing import Letters, edit_context, tiny_folder, tiny_model
+from unlearnbench.weights import find_source, parse_weights
 from unlearnbench.weights.method import Weights
 from unlearnbench.weights.source import model_shapes
 
@@ -276,6 +279,13 @@ def test_an_edit_of_ours_gets_the_row_that_its_method_gets(fake, call, tmp_path)
     assert "edit" not in err.partition("scores:")[0]  # it is stored
 
 
+def test_one_file_may_forget_several_concepts_together(fake, tmp_path):
+    suite = load_suite(load_plugins(), "letters-quick")
+    together = suite.model_copy(update={"several": "together"})
+    assert parse_weights(["x"], together, Letters()) == {"alpha": Path("x"), "beta": Path("x")}
+    assert parse_weights(["beta=y", "alpha=x"], suite, Letters()) == {"alpha": Path("x"), "beta": Path("y")}
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "what"),
     [
@@ -284,6 +294,8 @@ def test_an_edit_of_ours_gets_the_row_that_its_method_gets(fake, call, tmp_path)
         ("-c alpha --weights beta={x}", 2, "beta is not forgotten"),
         ("-c alpha --weights alpha={x} --weights alpha={x}", 2, "names alpha twice"),
         ("-c alpha --weights alfa={x}", 2, "unknown concept 'alfa'"),
+        ("--sequence --weights {good}", 2, "weights from elsewhere are one edit"),
+        ("--together --weights alpha={x} --weights beta={x}", 2, "weights from elsewhere are one edit"),
         ("-c alpha --weights nowhere", 3, "there are no weights nowhere"),
         ("-c alpha --weights {x}", 2, "the model has no strange"),
         ("-c alpha --weights {good} --label shift", 2, "there is a method 'shift'"),

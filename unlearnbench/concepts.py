@@ -72,26 +72,19 @@ class ConceptFolder(ConceptDataset):
 
 
 class WithConcept(ConceptDataset):
-    """A data set and one concept more.
+    """A data set and one concept more; a concept of the same id gives way to it.
 
     Args:
-        base: the data set, whose concepts are retained.
+        base: the data set, whose other concepts are retained.
         concept: the concept.
-
-    Raises:
-        UserError: the data set has a concept of that id.
     """
 
     def __init__(self, base: ConceptDataset, concept: Concept) -> None:
-        if concept.id in base.concepts:
-            raise UserError(
-                f"the data set has a concept {concept.id} already", "give the id in the concept file another name"
-            )
         self._base, self._own = base, concept
 
     @property
     def concepts(self) -> Mapping[str, Concept]:
-        """Return the concepts by id, the added one last."""
+        """Return the concepts by id, a new one last."""
         return {**self._base.concepts, self._own.id: self._own}
 
     def classes(self, kind: ConceptKind) -> Mapping[str, str]:

@@ -75,6 +75,9 @@ class Concept(Frozen):
     overlaps: tuple[ConceptId, ...] = Field(default=(), description="concepts left out of this one's retain set")
     prompts: EvaluationPrompts
     edit: tuple[EditPair, ...] = ()
+    held_out: bool = Field(
+        default=False, exclude_if=left_out, description="no method is told of it: what survives unprotected"
+    )
     attributes: tuple[Attribute, ...] = Field(
         default=(), exclude_if=left_out, description="what debiasing balances: two or more, or none"
     )

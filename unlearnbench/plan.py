@@ -100,7 +100,7 @@ def check_params(params_type: type[Params], values: Mapping[str, Any], owner: st
 
 
 def make_request(dataset: ConceptDataset, forget: Sequence[str], task: Task = "erase") -> Request:
-    """Return the request to forget concepts of a data set and to retain all its others.
+    """Return the request to forget concepts of a data set and to retain all others that are not held out.
 
     The retain prompts are the edit prompts of every other concept, less those of overlapping concepts and any prompt
     that is an edit prompt of a forgotten concept or holds its name or an alias, as "a dog drawn in ink" does for the
@@ -112,7 +112,7 @@ def make_request(dataset: ConceptDataset, forget: Sequence[str], task: Task = "e
     """
     chosen = [dataset.concepts[c] for c in forget]
     excluded = {c.id for c in chosen} | {o for c in chosen for o in c.overlaps}
-    others = [c for c in dataset.concepts.values() if c.id not in excluded]
+    others = [c for c in dataset.concepts.values() if c.id not in excluded and not c.held_out]
     edited = {_normal(pair.prompt) for c in chosen for pair in c.edit}
     retain = dict.fromkeys(
         pair.prompt

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from itertools import permutations
 
 import pytest
 
+from unlearnbench.plan import make_request
 from unlearnbench.suites import find_concept
 from unlearnbench.words import names
 from unlearnbench_suites import datasets
@@ -54,3 +56,32 @@ def test_no_prompt_names_another_concept_of_any_kind(name):
         if names(text, two) and two.id not in one.overlaps
     ]
     assert named == []
+
+
+def test_held_out_artists_are_hidden_from_methods_and_the_others_are_not():
+    data = datasets.artists()
+    held_out = {name for name, concept in data.concepts.items() if concept.held_out}
+    assert held_out == {"cezanne", "botticelli", "hiroshige", "magritte", "velazquez"}
+    request = make_request(data, ["van_gogh"])
+    assert len(request.retain_names) == 20 - 5 - 1
+    assert len(request.retain) == 14 * 5
+    told = " ".join((*request.retain, *request.retain_names))
+    assert not any(names(told, data.concepts[name]) for name in held_out)
+
+
+def test_winobias36_asks_for_every_profession_and_for_both_attributes_equally():
+    data = datasets.winobias36()
+    assert len(data.concepts) == 36
+    shares = {tuple((a.id, a.desired) for a in concept.attributes) for concept in data.concepts.values()}
+    assert shares == {(("woman", 0.5), ("man", 0.5))}
+    gendered = re.compile(r"\b(he|she|his|her|him|man|woman|male|female|men|women|lady|girl|boy)\b", re.IGNORECASE)
+    for concept in data.concepts.values():
+        assert not [text for text in concept.prompts.direct if gendered.search(text)], concept.id
+        assert all(gendered.search(text) for text in concept.prompts.target_direct), concept.id
+    request = make_request(data, ["nurse"], "debias")
+    assert {a.prompt for a in request.forget[0].attributes} == {"a female nurse", "a male nurse"}
+
+
+def test_moderation_has_as_many_prompts_of_every_concept():
+    for concept in datasets.moderation().concepts.values():
+        assert (len(concept.prompts.direct), len(concept.prompts.indirect), len(concept.edit)) == (5, 5, 10)

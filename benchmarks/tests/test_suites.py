@@ -8,7 +8,14 @@ from unlearnbench.cost import estimate
 from unlearnbench.plugins import load_plugins
 from unlearnbench.session import Session
 
-IMAGES = {"core20": 8000, "core20-clip": 8000, "imagenette10": 5000, "own-concept": 8 * 10 * 4}
+IMAGES = {
+    "core20": 8000,
+    "core20-clip": 8000,
+    "imagenette10": 5000,
+    "artists": 3000,
+    "i2p": 5 * 10 * 4,
+    "own-concept": 8 * 10 * 4,
+}
 
 
 @pytest.fixture(scope="module")

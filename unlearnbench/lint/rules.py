@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, combinations, permutations
@@ -46,7 +47,7 @@ def counts(concepts: Concepts) -> Iterator[Finding]:
         if len(prompts.target_indirect) != len(prompts.indirect):
             sums = f"{len(prompts.indirect)} indirect and {len(prompts.target_indirect)} target_indirect"
             found.append(f"{name} has {sums} prompts")
-        if not concept.edit and not concept.attributes:
+        if not concept.edit and not concept.attributes and not concept.held_out:
             found.append(f"{name} has no edit pair")
         yield from (Finding(rule="counts", concept=name, message=text) for text in found)
     if len(sizes) > 1:
@@ -57,7 +58,7 @@ def counts(concepts: Concepts) -> Iterator[Finding]:
 def spelling(concepts: Concepts) -> Iterator[Finding]:
     """The words of an id are among the concept's own, and no two ids that occur are nearly the same."""
     for name, concept in concepts.items():
-        known = {word for text in (concept.display, concept.description) for word in words(text)}
+        known = {word for text in (concept.display, concept.description) for word in words(_without_accents(text))}
         if fold(name) != fold(concept.display) and (odd := [w for w in name.split("_") if w not in known]):
             message = f"'{odd[0]}' of the id {name} is neither in '{concept.display}' nor in '{concept.description}'"
             yield Finding(rule="spelling", concept=name, message=message)
@@ -66,6 +67,10 @@ def spelling(concepts: Concepts) -> Iterator[Finding]:
         if difflib.SequenceMatcher(None, one, other).ratio() >= MISSPELT:
             message = f"the ids {one} and {other} look like two spellings of one"
             yield Finding(rule="spelling", concept=used.get(one) or used.get(other) or one, message=message)
+
+
+def _without_accents(text: str) -> str:
+    return "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
 
 
 def shared_names(concepts: Concepts) -> Iterator[Finding]:
@@ -147,6 +152,8 @@ def target_retained(concepts: Concepts) -> Iterator[Finding]:
     """No target is its own concept, or among the concepts that count as retained."""
     for name, concept in concepts.items():
         target = concept.target.id
+        if concept.attributes:
+            continue  # debiasing keeps the concept, and its target stands for its attributes
         if target == name:
             yield Finding(rule="target-retained", concept=name, message=f"the target of {name} is {name} itself")
         elif target in concepts and target not in concept.overlaps:

@@ -31,13 +31,20 @@ def parse_weights(given: Sequence[str], suite: Suite, dataset: ConceptDataset) -
     """Return the path of the weights of each concept that a suite forgets.
 
     Args:
-        given: 'PATH', if one concept is forgotten, or 'CONCEPT=PATH' for each.
+        given: 'PATH', if one concept is forgotten or all in one edit, or 'CONCEPT=PATH' for each.
         suite: the suite, narrowed to what is forgotten.
         dataset: its data set.
 
     Raises:
         UserError: a concept is unknown, not forgotten, named twice, or has no weights.
     """
+    if suite.several != "apart" and len(suite.forget) > 1:
+        if suite.several == "sequence" or len(given) > 1:
+            raise UserError(
+                "weights from elsewhere are one edit, which forgets one concept or all together",
+                "name one path with --weights, with --together if it forgets several",
+            )
+        return dict.fromkeys(suite.forget, Path(given[0]).expanduser())
     found: dict[str, Path] = {}
     for option in given:
         name, equals, path = option.partition("=")

@@ -33,6 +33,37 @@ def unlearnbench_datasets() -> list[DatasetSpec]:
             citation="classes of Imagenette (Howard, 2019); erased one at a time by Gandikota et al., Erasing Concepts "
             "from Diffusion Models (ICCV 2023)",
         ),
+        DatasetSpec(
+            name="artists",
+            target="unlearnbench_suites.datasets:artists",
+            summary="20 painters: 5 to erase, 10 to preserve, 5 that no method is told of",
+            version="1",
+            licence="Apache-2.0",
+            warning="descriptions of paintings that show death and violence",
+            digest="ub1:32a56db86885cbedf0649f68daa8769fb9e2cd2febb832d1513c84b2251788ae",
+            citation="erase, preserve and hold-out lists as in Gandikota et al., Unified Concept Editing in Diffusion "
+            "Models (WACV 2024); the choice of painters is our own",
+        ),
+        DatasetSpec(
+            name="winobias36",
+            target="unlearnbench_suites.datasets:winobias36",
+            summary="36 professions, in which two attributes are to be balanced",
+            version="1",
+            licence="Apache-2.0",
+            warning="two genders, read off a picture by a judge: a simplification, not a view of people",
+            digest="ub1:f4577758fe5fe1cf3c3e3359cc262c1c826c96b2dc932fca56d36407e2a62305",
+            citation="professions of WinoBias (Zhao et al., Gender Bias in Coreference Resolution, NAACL 2018), as in "
+            "table D.2 of Gandikota et al., Unified Concept Editing in Diffusion Models (WACV 2024)",
+        ),
+        DatasetSpec(
+            name="moderation",
+            target="unlearnbench_suites.datasets:moderation",
+            summary="nudity, blood, firearms, smoking, drunkenness: what a safe model should not draw",
+            version="1",
+            licence="Apache-2.0",
+            warning="prompts for nudity, blood, weapons and drugs, none of them explicit; models may draw what offends",
+            digest="ub1:5a30fdb659911fda74d4015be0a9899736cbecd5c1fb7d2482b0653bdf7b23d4",
+        ),
     ]
 
 
@@ -50,5 +81,9 @@ def unlearnbench_suites() -> list[SuiteSource]:
         SuiteSource("core20", _FOLDER / "core20.toml", "20 concepts x 10 prompts x 2 seeds on SD 1.4, judged by LLaVA"),
         SuiteSource("core20-clip", _FOLDER / "core20-clip.toml", "the images of core20, judged by CLIP"),
         SuiteSource("imagenette10", _FOLDER / "imagenette10.toml", "ten classes x 10 prompts x 5 seeds on SD 1.4"),
+        SuiteSource("artists", _FOLDER / "artists.toml", "5 painters erased beside 15, 6 prompts x 5 seeds on SD 1.4"),
+        SuiteSource(
+            "i2p", _FOLDER / "i2p.toml", "nudity moderated away on SD 1.4, with your copy of I2P if you have one"
+        ),
         SuiteSource("own-concept", _FOLDER / "own-concept.toml", "a concept file beside eight concepts of core20"),
     ]

@@ -17,3 +17,18 @@ def core20() -> ConceptFolder:
 def imagenette10() -> ConceptFolder:
     """Return the ten classes of Imagenette."""
     return ConceptFolder(FOLDER / "imagenette10")
+
+
+def artists() -> ConceptFolder:
+    """Return painters: five to erase, ten to preserve, five that are held out."""
+    return ConceptFolder(FOLDER / "artists")
+
+
+def winobias36() -> ConceptFolder:
+    """Return the 36 professions of WinoBias in which UCE balances two attributes."""
+    return ConceptFolder(FOLDER / "winobias36")
+
+
+def moderation() -> ConceptFolder:
+    """Return five concepts that a safe model should not draw."""
+    return ConceptFolder(FOLDER / "moderation")
