@@ -310,16 +310,16 @@ def test_a_whole_model_with_the_shapes_of_stable_diffusion_1_4(tmp_path, train_m
     sums = {name: float(p.double().sum()) for name, p in model.unet.named_parameters()}
     names, last = trained(model.unet, train_method), "up_blocks.3.attentions.2.transformer_blocks.0"
     untouched = {f"{last}.attn2.{part}" for part in ("to_v.weight", "to_out.0.weight", "to_out.0.bias")}
-    ctx, start = edit_context(), time.perf_counter()
+    ctx, start = edit_context(), time.process_time()
     steps = 2
     params = FMNParams(iterations=steps, reference_images=str(tmp_path), train_method=train_method, learning_rate=1e-4)
     ForgetMeNot(params).edit(model, REQUEST, ctx)
-    seconds = (time.perf_counter() - start) / steps
+    seconds = (time.process_time() - start) / steps
     gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    record_property("seconds_per_step", seconds)
+    record_property("cpu_seconds_per_step", seconds)
     record_property("peak_gigabytes", gigabytes)
     with capsys.disabled():
-        print(f"\nfmn {train_method}: {seconds:.1f} s a step, peak {gigabytes:.1f} GB")
+        print(f"\nfmn {train_method}: {seconds:.1f} CPU seconds a step, peak {gigabytes:.1f} GB")
     own = dict(model.unet.named_parameters())
     assert all(bool(p.isfinite().all()) for p in own.values())
     moved = {name for name, p in own.items() if float(p.double().sum()) != sums[name]}
