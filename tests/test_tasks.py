@@ -155,7 +155,7 @@ def test_a_suite_of_another_task_skips_the_methods_that_do_not_do_it(fake_plugin
     suite = tmp_path / "letters-debias.toml"
     text = quick().read_text(encoding="utf-8")
     suite.write_text(text.replace('name = "letters-quick"', 'name = "letters-debias"\ntask = "moderate"'))
-    done = run_unlearnbench("run", suite, "--method", "shift", "--device", "cpu")
+    done = run_unlearnbench("run", suite, "--method", "shift", "-p", "amount=0.01", "--device", "cpu")
     assert done.exit_code == 0, done.stderr
     suite.write_text(text.replace('name = "letters-quick"', 'name = "letters-debias"\ntask = "debias"'))
     done = run_unlearnbench("run", suite, "--method", "shift", "--device", "cpu")
@@ -245,7 +245,7 @@ def test_data_unlearning_reaches_the_board_and_the_report_of_losses(suite, run_u
 
 
 def test_debiasing_reaches_the_board(suite, run_unlearnbench):
-    path = suite("debias", "attributes", ("delta", "delta_corrected", "delta_floor", "shown"))
+    path = suite("debias", "clip-attributes", ("delta", "delta_corrected", "delta_floor", "shown"))
     fast = (
         "-p",
         "uce.iterations=1",
@@ -254,7 +254,7 @@ def test_debiasing_reaches_the_board(suite, run_unlearnbench):
         "-p",
         "uce.sampling_steps=1",
         "-p",
-        "attributes.concept_first=false",
+        "clip-attributes.concept_first=false",
     )
     done = run_unlearnbench("run", path, "-m", "uce", *fast, "-m", "shift", "--device", "cpu", "-f", "csv")
     assert done.exit_code == 0, done.stderr

@@ -3,6 +3,6 @@
 from unlearnbench.testing import parametrize_with_checks
 
 
-@parametrize_with_checks("attributes")
+@parametrize_with_checks("clip-attributes")
 def test_conformance(check):
     check()

@@ -5,12 +5,12 @@ from unlearnbench.api import EvaluatorSpec, hookimpl
 
 @hookimpl
 def unlearnbench_evaluators() -> list[EvaluatorSpec]:
-    """Register the evaluator `attributes`."""
+    """Register the evaluator `clip-attributes`."""
     return [
         EvaluatorSpec(
-            name="attributes",
-            target="unlearnbench_attributes.evaluator:Attributes",
-            params="unlearnbench_attributes.params:AttributesParams",
+            name="clip-attributes",
+            target="unlearnbench_clip_attributes.evaluator:Attributes",
+            params="unlearnbench_clip_attributes.params:AttributesParams",
             summary="zero-shot CLIP classifier of the concept, and of the attribute that it is drawn with",
             paper="Gandikota et al., Unified Concept Editing in Diffusion Models, WACV 2024 (arXiv:2308.14761)",
         )

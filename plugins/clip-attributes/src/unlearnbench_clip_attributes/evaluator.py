@@ -1,11 +1,11 @@
-"""The evaluator `attributes`: does an image show the concept, and with which of its attributes?"""
+"""The evaluator `clip-attributes`: does an image show the concept, and with which of its attributes?"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from unlearnbench_attributes.params import AttributesParams
 from unlearnbench_clip.evaluator import Clip
+from unlearnbench_clip_attributes.params import AttributesParams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

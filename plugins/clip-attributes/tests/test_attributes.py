@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from unlearnbench.api import Attribute, Question, Sample, Target
-from unlearnbench_attributes.evaluator import Attributes
-from unlearnbench_attributes.params import AttributesParams
+from unlearnbench_clip_attributes.evaluator import Attributes
+from unlearnbench_clip_attributes.params import AttributesParams
 
 WOMAN = Attribute(id="woman", display="a woman", prompt="a woman who cooks", desired=0.5)
 MAN = Attribute(id="man", display="a man", prompt="a man who cooks", desired=0.5)

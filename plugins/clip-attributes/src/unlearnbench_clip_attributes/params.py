@@ -1,4 +1,4 @@
-"""The parameters of the evaluator `attributes`; light, so that they can be listed and checked without torch."""
+"""The parameters of the evaluator `clip-attributes`; light, so that they can be listed and checked without torch."""
 
 from __future__ import annotations
 
