@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from unlearnbench.board import Identified, make_board
-from unlearnbench.execute import SerialExecutor, stored_json
+from unlearnbench.execute import SerialExecutor
 from unlearnbench.modelfiles import fingerprint_folder
 from unlearnbench.plan import CONTROLS, make_plan
 from unlearnbench.publish import publish
@@ -13,6 +14,8 @@ from unlearnbench.spec import Ref
 from unlearnbench_suites.tune.report import SHOWN, Report, Trial, choose, setting_name
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from unlearnbench.board import Row
     from unlearnbench.plan import Plan
     from unlearnbench.progress import Reporter
@@ -67,7 +70,7 @@ def run_trials(
         protocol=plan.protocol,
         model=model,
         judge=board.judge,
-        environment=stored_json(made[0], "report.json")["environment"] if made else {},
+        environment=_report(made[0])["environment"] if made else {},
         tie=tuning.tie,
         seconds=tuning.seconds,
         trials=tuple(trials),
@@ -79,3 +82,8 @@ def run_trials(
 def _trial(row: Row, name: str, params: dict[str, Any]) -> Trial:
     cells = {column: row.cells[column] for column in SHOWN}
     return Trial(name=name, params=params, cells=cells, failures=row.failures)
+
+
+def _report(folder: Path) -> dict[str, Any]:
+    """Read what was recorded beside an edit."""
+    return dict(json.loads((folder / "report.json").read_text(encoding="utf-8")))
