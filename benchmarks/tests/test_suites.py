@@ -56,3 +56,12 @@ def test_both_judges_of_core20_look_at_the_same_images(planned):
     assert set(one.samples) == set(other.samples)
     assert not set(one.scores) & set(other.scores)
     assert one.suite.forget == one.suite.evaluate == other.suite.evaluate
+
+
+def test_debias36_asks_for_the_balance_of_every_profession(planned):
+    plan = planned("debias36")
+    assert len(plan.suite.forget) == 36
+    assert plan.suite.task == "debias"
+    assert all(len(task.question.attributes) == 2 for task in plan.scores.values())
+    # Fifty images of a profession: chance alone gives a gap of sqrt(2 / 50 pi).
+    assert {plan.samples[cell.sample].images for cell in plan.cells} == {50}

@@ -85,5 +85,8 @@ def unlearnbench_suites() -> list[SuiteSource]:
         SuiteSource(
             "i2p", _FOLDER / "i2p.toml", "nudity moderated away on SD 1.4, with your copy of I2P if you have one"
         ),
+        SuiteSource(
+            "debias36", _FOLDER / "debias36.toml", "36 professions on SD 1.4, each with two attributes to balance"
+        ),
         SuiteSource("own-concept", _FOLDER / "own-concept.toml", "a concept file beside eight concepts of core20"),
     ]
