@@ -31,8 +31,8 @@ def verdict(response=0.9, drift=0.1, *, faults=(), changed=True, samples_otherwi
         (verdict(changed=False), "no-op", "no tensor has another value"),
         (verdict(NO_RESPONSE * 0.99), "no-op", "moved by 0.0099 of the way"),
         (verdict(NO_RESPONSE), "ok", "moved by 0.01"),
-        (verdict(drift=TEXT_LOST), "collapsed", "moved 0.9 times as far as without any text"),
-        (verdict(drift=TEXT_LOST * 0.99), "ok", "0.89 of what text adds"),
+        (verdict(drift=TEXT_LOST), "collapsed", "moved 0.98 times as far as without any text"),
+        (verdict(drift=TEXT_LOST * 0.99), "ok", "0.97 of what text adds"),
         (verdict(faults=["it is wrong", "and odd"]), "broken", r"it is wrong \(and 1 more\)"),
     ],
 )

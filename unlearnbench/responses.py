@@ -119,7 +119,7 @@ def predictions(model: Model, prompts: Sequence[str]) -> torch.Tensor:
         part = slice(start, start + _BATCH)
         output = model.unet(inputs[part], times[part], encoder_hidden_states=states[part], return_dict=False)[0]
         parts.append(output.float().cpu())
-    return torch.cat(parts).unflatten(0, (len(prompts), len(timesteps)))
+    return torch.cat(parts).reshape(len(prompts), *latents.shape)
 
 
 def _latents(model: Model) -> tuple[torch.Tensor, torch.Tensor]:
