@@ -233,9 +233,14 @@ NOTHING_TO_CHECK = {"llava": "it judges with a checkpoint that no package ships"
 OWN = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
 
 
+def package_of(folder):
+    """Return the name of a plugin's package."""
+    return f"unlearnbench_{folder.name.replace('-', '_')}"
+
+
 def kinds_of(folder):
     """Return what a plugin of ours provides, as kinds of the scaffold, from its source."""
-    tree = ast.parse((folder / "src" / f"unlearnbench_{folder.name}" / "__init__.py").read_text())
+    tree = ast.parse((folder / "src" / package_of(folder) / "__init__.py").read_text())
     hooks = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     return [kind for kind in KINDS if f"unlearnbench_{kind}s" in hooks]
 
@@ -262,7 +267,7 @@ def test_our_plugins_have_the_files_of_the_scaffold(folder, written):
         content = {p for p in files if p.endswith(".toml") and p != "pyproject.toml"}
         exempt = {"tests/test_conformance.py"} if folder.name in NOTHING_TO_CHECK else set()
         for file in files - content - exempt - {"tests/test_nudge.py"}:
-            assert (folder / file.replace("unlearnbench_nudge", f"unlearnbench_{folder.name}")).is_file(), file
+            assert (folder / file.replace("unlearnbench_nudge", package_of(folder))).is_file(), file
     assert list((folder / "tests").glob("test_*.py"))
 
 
@@ -272,7 +277,7 @@ def test_our_plugins_have_the_pyproject_of_the_scaffold(folder, written):
     for kind in kinds_of(folder):
         model = tomllib.loads((written[kind] / "pyproject.toml").read_text())
         points = own["project"]["entry-points"].pop("unlearnbench")
-        assert points == {folder.name: f"unlearnbench_{folder.name}"}
+        assert points == {folder.name: package_of(folder)}
         assert model["project"]["entry-points"].pop("unlearnbench") == {"nudge": "unlearnbench_nudge"}
         optional = {key for key in keys(own) if key.startswith("project.optional-dependencies.")}
         assert keys(own) - optional == keys(model)
@@ -280,7 +285,7 @@ def test_our_plugins_have_the_pyproject_of_the_scaffold(folder, written):
             assert own["project"][fixed] == model["project"][fixed]
         assert own["project"]["name"] == f"unlearnbench-{folder.name}"
         assert own["build-system"]["build-backend"] == model["build-system"]["build-backend"]
-        assert own["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == [f"src/unlearnbench_{folder.name}"]
+        assert own["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == [f"src/{package_of(folder)}"]
         own["project"]["entry-points"]["unlearnbench"] = points
 
 
@@ -295,7 +300,7 @@ def shape(path):
         elif isinstance(node, ast.FunctionDef):
             assert ast.get_docstring(node).startswith("Register ")
             assert [type(part) for part in node.body[1:]] == [ast.Return]
-            assert isinstance(node.body[1].value, ast.List)
+            assert isinstance(node.body[1].value, ast.List | ast.ListComp)
             assert not node.args.args
             hooks[node.name] = ([ast.unparse(d) for d in node.decorator_list], ast.unparse(node.returns))
         else:
@@ -305,7 +310,7 @@ def shape(path):
 
 @pytest.mark.parametrize("folder", OWN, ids=lambda p: p.name)
 def test_our_plugins_have_the_light_init_of_the_scaffold(folder, written):
-    imports, hooks = shape(folder / "src" / f"unlearnbench_{folder.name}" / "__init__.py")
+    imports, hooks = shape(folder / "src" / package_of(folder) / "__init__.py")
     assert imports <= {"pathlib", "unlearnbench.api"}
     assert all(decorators == ["hookimpl"] for decorators, _ in hooks.values())
     plugins = load_plugins()
@@ -314,7 +319,7 @@ def test_our_plugins_have_the_light_init_of_the_scaffold(folder, written):
         assert hooks[f"unlearnbench_{kind}s"] == model[f"unlearnbench_{kind}s"]
         for entry in plugins.registry(f"{kind}s"):
             if entry.plugin.distribution == f"unlearnbench-{folder.name}":
-                module = f"unlearnbench_{folder.name}"
+                module = package_of(folder)
                 assert entry.spec.target.startswith(f"{module}.{kind}:")
                 if kind != "dataset":
                     assert entry.spec.params.startswith(f"{module}.params:")
