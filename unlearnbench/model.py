@@ -69,6 +69,17 @@ class Model:
                 requires_safety_checker=False,
             )
 
+    @property
+    def compression(self) -> int:
+        """Return how many pixels wide a latent is."""
+        halvings: int = len(self.vae.config.block_out_channels) - 1
+        return 1 << halvings
+
+    @property
+    def image_size(self) -> int:
+        """Return height and width in pixels of the images that the model was trained on."""
+        return self.info.latent_size * self.compression
+
     def save(self, folder: Path) -> None:
         """Save the model as it is now, edits included, as a `StableDiffusionPipeline` folder of safetensors."""
         with quiet():

@@ -115,13 +115,13 @@ def latent_side(model: Model, spec: SamplerSpec) -> int:
     Raises:
         UserError: the size in pixels is no multiple of what the autoencoder compresses by.
     """
-    factor = _factor(model)
+    factor = model.compression
     if spec.size is None:
         return model.info.latent_size
     if spec.size % factor:
         raise UserError(
             f"the model cannot make images of {spec.size} pixels: its autoencoder compresses by {factor}",
-            f"set size to a multiple of {factor}; the model's own size is {model.info.latent_size * factor}",
+            f"set size to a multiple of {factor}; the model's own size is {model.image_size}",
         )
     return spec.size // factor
 
@@ -176,7 +176,7 @@ def _denoise(
 
 
 def _decode(model: Model, latents: torch.Tensor) -> list[Image.Image]:
-    at_once = max(1, _DECODED_PIXELS // (latents.shape[-1] * _factor(model)) ** 2)
+    at_once = max(1, _DECODED_PIXELS // (latents.shape[-1] * model.compression) ** 2)
     images: list[Image.Image] = []
     for part in torch.split(latents, at_once):
         scaled = (part / model.vae.config.scaling_factor).to(model.dtype)
@@ -186,12 +186,6 @@ def _decode(model: Model, latents: torch.Tensor) -> list[Image.Image]:
         levels = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
         images += [Image.fromarray(array, "RGB") for array in levels.permute(0, 2, 3, 1).cpu().contiguous().numpy()]
     return images
-
-
-def _factor(model: Model) -> int:
-    """Return how many pixels wide a latent is."""
-    halvings: int = len(model.vae.config.block_out_channels) - 1
-    return 1 << halvings
 
 
 def _channels(model: Model) -> int:

@@ -8,9 +8,10 @@ from PIL import Image
 from pydantic import ValidationError
 
 from unlearnbench.api import DataImage, ForgetConcept, ModelInfo, Request
+from unlearnbench.editing.images import fitted, pixels_of
 from unlearnbench.testing import edit_context, sd14_shaped, tiny_model, try_edit
 from unlearnbench_siss import method as module
-from unlearnbench_siss.data import encode, make_data, read
+from unlearnbench_siss.data import encode, make_data
 from unlearnbench_siss.loss import errors, plain_term
 from unlearnbench_siss.method import SISS, EraseDiff, NaiveDeletion, NegGrad
 from unlearnbench_siss.params import DataParams, EraseDiffParams, NaiveDeletionParams, NegGradParams, SISSParams
@@ -177,20 +178,12 @@ def test_latents_are_the_posteriors_and_are_encoded_once(model, monkeypatch):
     monkeypatch.setattr(type(model.vae), "encode", lambda self, x: calls.append(len(x)) or plain(self, x))
     found = encode(model, REST, captioned=True)
     assert calls == [3]
-    posterior = plain(model.vae, torch.stack([read(picture, 16) for picture in REST])).latent_dist
+    posterior = plain(model.vae, torch.stack([pixels_of(fitted(picture.load(), 16)) for picture in REST])).latent_dist
     torch.testing.assert_close(found.mean, posterior.mean * model.vae.config.scaling_factor)
     drawn = found.draw(4000, torch.Generator().manual_seed(0)).latents
     assert float(drawn.mean()) == pytest.approx(float(found.mean.mean()), abs=0.05)
     run(model, iterations=3)
     assert calls == [3, 3, 1]
-
-
-def test_images_of_another_size_are_resized(model):
-    large = image("large", "red", size=40)
-    assert read(large, 16).shape == (3, 16, 16)
-    assert float(read(large, 16).abs().max()) <= 1.0
-    white = DataImage.lazily(lambda: Image.new("RGB", (16, 16), "white"), id="white")
-    assert torch.equal(read(white, 16), torch.ones(3, 16, 16))
 
 
 def test_timesteps_stay_in_their_range(model):

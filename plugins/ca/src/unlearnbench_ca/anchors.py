@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from PIL import Image
 
+from unlearnbench.editing.images import pixels_of
 from unlearnbench.identity import digest
 from unlearnbench.sampling import sample
 from unlearnbench.spec import SamplerSpec
@@ -61,14 +62,4 @@ def make_images(
 def read_image(file: Path) -> torch.Tensor:
     """Read an image as [3, s, s] in [-1, 1]."""
     with Image.open(file) as image:
-        pixels = torch.frombuffer(bytearray(image.convert("RGB").tobytes()), dtype=torch.uint8)
-        width, height = image.size
-    return pixels.view(height, width, 3).permute(2, 0, 1).float() / 127.5 - 1.0
-
-
-@torch.no_grad()
-def encode_images(model: Model, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and standard deviation of the latents of [n, 3, s, s] images, scaled as the UNet sees them."""
-    posterior = model.vae.encode(images.to(model.device, model.dtype)).latent_dist
-    scale = model.vae.config.scaling_factor
-    return posterior.mean.float() * scale, posterior.std.float() * scale
+        return pixels_of(image.convert("RGB"))

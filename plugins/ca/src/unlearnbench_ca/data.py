@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from unlearnbench_ca.anchors import encode_images, read_image
+from unlearnbench.editing.images import encode_images
+from unlearnbench_ca.anchors import read_image
 from unlearnbench_ca.augment import augmented
 from unlearnbench_ca.loss import Batch, Noisy, add_noise
 
@@ -50,7 +51,7 @@ class Data:
         prompts, files = self._draw(generator)
         prefixes = [""] * len(files)
         if self.params.augment:
-            views = [augmented(read_image(file), self._factor, generator) for file in files]
+            views = [augmented(read_image(file), self.model.compression, generator) for file in files]
             prefixes = [view.prefix for view in views]
             moments = encode_images(self.model, torch.stack([view.image for view in views]))
             mask = torch.stack([view.mask for view in views]).to(self.model.device)
@@ -66,11 +67,6 @@ class Data:
         prompts, files = self._draw(generator)
         prior = self._noisy(self._plain(files), generator)
         return Batch(noisy, mask, anchors, concepts, prior, [prompt.text for prompt in prompts])
-
-    @property
-    def _factor(self) -> int:
-        halvings: int = len(self.model.vae.config.block_out_channels) - 1
-        return 1 << halvings
 
     def _draw(self, generator: torch.Generator) -> tuple[list[AnchorPrompt], list[Path]]:
         prompts, files = [], []

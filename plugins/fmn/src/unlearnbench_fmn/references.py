@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from PIL import Image, UnidentifiedImageError
 
+from unlearnbench.editing.images import encode_images, pixels_of
 from unlearnbench.errors import UserError
 from unlearnbench.sampling import sample
 from unlearnbench.spec import SamplerSpec
@@ -44,8 +45,7 @@ class References:
 
     def __init__(self, model: Model, images: Sequence[Image.Image]) -> None:
         self._model = model
-        halvings: int = len(model.vae.config.block_out_channels) - 1
-        self._size = model.info.latent_size << halvings
+        self._size = model.image_size
         self._images = [_resized(image, self._size) for image in images]
         self._moments: dict[tuple[int, int, int, bool], tuple[torch.Tensor, torch.Tensor]] = {}
 
@@ -68,12 +68,10 @@ class References:
         key = (number, left, top, flip and _below(2, generator) == 1)
         if key not in self._moments:
             square = image.crop((left, top, left + self._size, top + self._size))
-            pixels = _pixels(square.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if key[-1] else square)
-            posterior = self._model.vae.encode(pixels[None].to(self._model.device, self._model.dtype)).latent_dist
-            self._moments[key] = posterior.mean[0].float(), posterior.std[0].float()
-        mean, std = self._moments[key]
-        scale: float = self._model.vae.config.scaling_factor
-        return scale * (mean + std * torch.randn(mean.shape, generator=generator).to(mean.device))
+            pixels = pixels_of(square.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if key[-1] else square)
+            self._moments[key] = encode_images(self._model, pixels[None])
+        mean, std = (part[0] for part in self._moments[key])
+        return mean + std * torch.randn(mean.shape, generator=generator).to(mean.device)
 
 
 def _read(file: Path) -> Image.Image:
@@ -91,13 +89,6 @@ def _resized(image: Image.Image, size: int) -> Image.Image:
         return image
     width, height = (max(size, round(side * size / shorter)) for side in image.size)
     return image.resize((width, height), Image.Resampling.BILINEAR)
-
-
-def _pixels(image: Image.Image) -> torch.Tensor:
-    """Return an image as [3, height, width] in [-1, 1]."""
-    levels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-    width, height = image.size
-    return levels.view(height, width, 3).permute(2, 0, 1).float() / 127.5 - 1.0
 
 
 def _below(count: int, generator: torch.Generator) -> int:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image
 
+from unlearnbench.editing.images import encode_images, fitted, pixels_of
 from unlearnbench.identity import seed_of
 
 if TYPE_CHECKING:
@@ -70,14 +70,7 @@ def membership_auc(members: Sequence[float], others: Sequence[float]) -> float:
 
 def _latents(model: Model, image: DataImage) -> torch.Tensor:
     """Return x_0, [1, channels, s, s], scaled as the UNet sees it."""
-    size = model.info.latent_size * 2 ** (len(model.vae.config.block_out_channels) - 1)
-    loaded = image.load()
-    if loaded.size != (size, size):
-        loaded = loaded.resize((size, size), Image.Resampling.LANCZOS)
-    pixels = torch.from_numpy(np.array(loaded, dtype=np.float32)).permute(2, 0, 1)[None] / 127.5 - 1.0
-    mean = model.vae.encode(pixels.to(model.device, model.dtype)).latent_dist.mean
-    scaled: torch.Tensor = mean.float() * model.vae.config.scaling_factor
-    return scaled
+    return encode_images(model, pixels_of(fitted(image.load(), model.image_size))[None])[0]
 
 
 def _noise(x: torch.Tensor, *scope: str | int) -> torch.Tensor:

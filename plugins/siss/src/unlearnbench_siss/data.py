@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from PIL import Image
 
+from unlearnbench.editing.images import encode_images, fitted, pixels_of
 from unlearnbench_siss.loss import Batch, Images
 
 if TYPE_CHECKING:
@@ -99,28 +98,17 @@ def encode(model: Model, images: Sequence[DataImage], *, captioned: bool) -> Ima
         images: at least one; those of another size are resized to the model's.
         captioned: false: every caption is the empty prompt.
     """
-    size = model.info.latent_size * 2 ** (len(model.vae.config.block_out_channels) - 1)
-    means, deviations = [], []
-    for start in range(0, len(images), _ENCODED):
-        pixels = torch.stack([read(image, size) for image in images[start : start + _ENCODED]])
-        posterior = model.vae.encode(pixels.to(model.device, model.dtype)).latent_dist
-        means.append(posterior.mean.float())
-        deviations.append(posterior.std.float())
+    parts = [images[start : start + _ENCODED] for start in range(0, len(images), _ENCODED)]
+    moments = [
+        encode_images(model, torch.stack([pixels_of(fitted(image.load(), model.image_size)) for image in part]))
+        for part in parts
+    ]
+    mean, std = (torch.cat(found) for found in zip(*moments, strict=True))
     captions = [image.caption if captioned else "" for image in images]
     distinct = list(dict.fromkeys(captions))
-    scale: float = model.vae.config.scaling_factor
     return ImageSet(
-        torch.cat(means) * scale,
-        torch.cat(deviations) * scale,
+        mean,
+        std,
         model.encode(distinct).states,
         torch.tensor([distinct.index(caption) for caption in captions], device=model.device),
     )
-
-
-def read(image: DataImage, size: int) -> torch.Tensor:
-    """Return an image as [3, size, size] in [-1, 1]."""
-    loaded = image.load()
-    if loaded.size != (size, size):
-        loaded = loaded.resize((size, size), Image.Resampling.LANCZOS)
-    pixels = torch.from_numpy(np.array(loaded, dtype=np.float32))
-    return pixels.permute(2, 0, 1) / 127.5 - 1.0
