@@ -21,6 +21,20 @@ def _own_store(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def call(capsys):
+    """Return a function that runs the command line in this process: (exit code, stdout, stderr)."""
+    from unlearnbench.cli import main
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as end:
+            main([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        return int(end.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture
 def install(tmp_path, monkeypatch):
     """Return a function that installs a distribution: its metadata, its entry point and the code of its module."""
     site = tmp_path / "site"

@@ -10,7 +10,6 @@ import pytest
 
 from tests.scoretables import fail, random_decide, score_table
 from unlearnbench.board import Board
-from unlearnbench.cli import main
 from unlearnbench.results import read_scores, write_scores
 from unlearnbench.store import Store
 
@@ -47,19 +46,6 @@ def put(root, scores, *, code="1", written=1.0, **suite):
     }  # fmt: skip
     (folder / "protocol.json").write_text(json.dumps(content))
     return folder
-
-
-@pytest.fixture
-def call(capsys):
-    """Return a function that runs the command line in this process: (exit code, stdout, stderr)."""
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as exit_:
-            main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return int(exit_.value.code or 0), out, err
-
-    return call
 
 
 @pytest.fixture

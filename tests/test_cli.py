@@ -11,21 +11,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from unlearnbench.cli import main
-
-
-@pytest.fixture
-def call(capsys):
-    """Return a function that runs the command line in this process: (exit code, stdout, stderr)."""
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as exit_:
-            main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return int(exit_.value.code or 0), out, err
-
-    return call
-
 
 def test_run_and_leaderboard(fake, call, tmp_path):
     store = ("--store", tmp_path / "s")

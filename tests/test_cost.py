@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import math
 
-import pytest
-
-from unlearnbench.cli import main
 from unlearnbench.cost import describe, estimate
 from unlearnbench.execute import SerialExecutor
 from unlearnbench.plugins import load_plugins
@@ -19,17 +16,6 @@ COST = Cost(
     hardware="an abacus", image_seconds=60.0, answer_seconds=3.0, image_kilobytes=5e5, edit_megabytes=2e3,
     edit_seconds={"shift": 1800.0},
 )  # fmt: skip
-
-
-@pytest.fixture
-def call(capsys):
-    def call(*arguments):
-        with pytest.raises(SystemExit) as end:
-            main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return int(end.value.code or 0), out, err
-
-    return call
 
 
 def plan(methods=("shift",), cost=COST):

@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from unlearnbench.cli import main
 from unlearnbench.errors import UserError
 from unlearnbench.plugins import load_plugins
 
@@ -78,17 +77,6 @@ BROKEN = {
     ),
     "huge message": (f"raise ValueError('a' * {HUGE})", "ValueError: aaa", "acme_broken.py, line 1"),
 }
-
-
-@pytest.fixture
-def call(capsys):
-    def call(*arguments):
-        with pytest.raises(SystemExit) as end:
-            main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return int(end.value.code or 0), out, err
-
-    return call
 
 
 def broken(plugins):

@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 from unlearnbench.api import Concept
-from unlearnbench.cli import main
 from unlearnbench.lint import RULES, SUITE_RULES, estimated, lint_dataset, lint_suite
 from unlearnbench.lint.rules import too_long
 from unlearnbench.plugins import load_plugins
@@ -20,17 +19,6 @@ from unlearnbench.words import names
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "lint.md"
 CONCEPTS = Letters().concepts
-
-
-@pytest.fixture
-def call(capsys):
-    def call(*arguments):
-        with pytest.raises(SystemExit) as end:
-            main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return int(end.value.code or 0), out, err
-
-    return call
 
 
 def planted(**updates):

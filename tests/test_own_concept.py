@@ -8,7 +8,6 @@ import pytest
 import yaml
 
 from unlearnbench.api import Concept
-from unlearnbench.cli import main
 from unlearnbench.concepts import WithConcept, read_concept
 from unlearnbench.errors import UserError
 from unlearnbench.lint import lint_added, lint_dataset
@@ -22,17 +21,6 @@ CASES = {
     "scene": ("the northern lights", "a starry night"),
     "action": ("juggling", "standing still"),
 }
-
-
-@pytest.fixture
-def call(capsys):
-    def call(*arguments):
-        with pytest.raises(SystemExit) as end:
-            main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return int(end.value.code or 0), out, err
-
-    return call
 
 
 @pytest.mark.parametrize("kind", CASES)

@@ -15,7 +15,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from unlearnbench.cli import main
 from unlearnbench.errors import PrerequisiteError, UserError
 from unlearnbench.plugins import load_plugins
 from unlearnbench.scaffold import KINDS, new
@@ -53,17 +52,6 @@ def packages(tmp_path, monkeypatch):
         package = f"unlearnbench_{name.replace('-', '_')}"
         for module in [m for m in sys.modules if m == package or m.startswith(f"{package}.")]:
             del sys.modules[module]
-
-
-@pytest.fixture
-def call(capsys):
-    def call(*arguments):
-        with pytest.raises(SystemExit) as end:
-            main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return int(end.value.code or 0), out, err
-
-    return call
 
 
 # ---------------------------------------------------------------- what is written works

@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from unlearnbench.api import ForgetConcept, Params, Request
-from unlearnbench.cli import main
 from unlearnbench.errors import PrerequisiteError, UserError
 from unlearnbench.plugins import load_plugins
 from unlearnbench.suites import load_suite
@@ -250,17 +249,6 @@ def test_other_content_is_another_digest(folder, key, model, tmp_path):
 
 
 # ---------------------------------------------------------------- the command
-@pytest.fixture
-def call(capsys):
-    def call(*arguments):
-        with pytest.raises(SystemExit) as end:
-            main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return int(end.value.code or 0), out, err
-
-    return call
-
-
 def test_an_edit_of_ours_gets_the_row_that_its_method_gets(fake, call, tmp_path):
     out = tmp_path / "edit"
     made = call(
