@@ -1,110 +1,26 @@
-"""The evaluator `llava` on a random LLaVA model: its arithmetic, its identity, and what it does with bad input."""
+"""The evaluator `llava` on a random LLaVA model: its arithmetic, its text, and what it does with bad input."""
 
 import io
 import json
-import logging
 import math
-import re
-import subprocess
-import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from pydantic import ValidationError
 
 from unlearnbench.api import Question, Sample, Target
 from unlearnbench.checks import checks_for, run_checks, subjects
-from unlearnbench.errors import PrerequisiteError, UserError
 from unlearnbench.model import quiet
 from unlearnbench_llava.answerer import Answerer, Reading
-from unlearnbench_llava.evaluator import Llava
-from unlearnbench_llava.params import LlavaParams
 
 CPU = torch.device("cpu")
-SIZE, PATCH = 16, 8
 QUESTION = Question(
     concept="dog", kind="style", display="pet dog", description="a red dog", target=Target(id="cat", display="a cat"),
     classes={},
 )  # fmt: skip
 SHOWN = "Does this image show a red dog? Answer with 'yes' or 'no'."
 OPPOSITE = "Does this image fail to show a red dog? Answer with 'yes' or 'no'."
-TEMPLATE = (
-    "{% for turn in messages %}{{ turn.role | upper }}: {% for part in turn.content %}"
-    "{{ '<image>\n' if part.type == 'image' else part.text }}{% endfor %} {% endfor %}"
-    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
-)
-
-
-def word_tokenizer(words):
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    special = ["<unk>", "<s>", "</s>", "<pad>", "<image>"]
-    written = [*special, *dict.fromkeys(words)]
-    core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(written)}, unk_token="<unk>"))
-    core.pre_tokenizer = pre_tokenizers.Whitespace()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<pad>",
-        additional_special_tokens=["<image>"],
-    )  # fmt: skip
-
-
-SENTENCES = (
-    "USER: ASSISTANT: Does this image show look like fail to depict one without a red pet dog? "
-    "Is there in. Answer with 'yes' or 'no'. Yes No maybe sky"
-)
-WORDS = re.findall(r"\w+|[^\w\s]", SENTENCES)
-
-
-def processor_of(tokenizer, size=SIZE, patch=PATCH, template=TEMPLATE):
-    from transformers import LlavaProcessor
-    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-
-    square = {"height": size, "width": size}
-    return LlavaProcessor(
-        CLIPImageProcessorPil(size=square, crop_size=square), tokenizer, patch_size=patch,
-        vision_feature_select_strategy="default", num_additional_image_tokens=1, chat_template=template,
-    )  # fmt: skip
-
-
-def make_judge(folder, dtype=torch.float32, seed=0, scale=8.0):
-    """Save a random LlavaForConditionalGeneration with its processor, as transformers saves one."""
-    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
-
-    tokenizer = word_tokenizer(WORDS)
-    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    text = LlamaConfig(
-        **small, vocab_size=len(tokenizer), bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id, max_position_embeddings=128,
-    )  # fmt: skip
-    vision = CLIPVisionConfig(**small, image_size=SIZE, patch_size=PATCH)
-    image_token = tokenizer.convert_tokens_to_ids("<image>")
-    with quiet(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = LlavaForConditionalGeneration(
-            LlavaConfig(vision_config=vision, text_config=text, image_token_index=image_token, image_seq_length=4)
-        )
-        # Larger weights than a new model's, so that answers differ visibly from image to image.
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.data.mul_(scale)
-        model.to(dtype).save_pretrained(folder)
-        processor_of(tokenizer).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_judge(tmp_path_factory.mktemp("judge"))
-
-
-def ready(folder, **params):
-    judge = Llava(LlavaParams(model=str(folder), **{"off_set_limit": 1.0, **params}))
-    judge.setup(SimpleNamespace(device=CPU, log=logging.getLogger("test")))
-    return judge
 
 
 def pictures(n=5, size=20):
@@ -152,7 +68,7 @@ def oracle(folder, sample, question):
         ({"question": "Is there a {display} in this image?"}, "Is there a pet dog in this image?"),
     ],
 )
-def test_p_yes_is_the_share_of_yes_among_yes_and_no(folder, params, asked):
+def test_p_yes_is_the_share_of_yes_among_yes_and_no(folder, params, asked, ready):
     samples = pictures()
     expected = [oracle(folder, sample, asked) for sample in samples]
     scores = ready(folder, **params).score(samples, QUESTION)
@@ -163,14 +79,14 @@ def test_p_yes_is_the_share_of_yes_among_yes_and_no(folder, params, asked):
         assert score.answer == f"{'yes' if score.label else 'no'} (off-set mass {off_set:.3f})"
 
 
-def test_the_label_follows_the_threshold(folder):
+def test_the_label_follows_the_threshold(folder, ready):
     samples = pictures()
     p_yes = sorted(score.p_yes for score in ready(folder).score(samples, QUESTION))
     labels = [score.label for score in ready(folder, threshold=p_yes[2]).score(samples, QUESTION)]
     assert sorted(labels) == [False, False, True, True, True]
 
 
-def test_an_image_of_which_other_words_are_likelier_is_undecided(folder):
+def test_an_image_of_which_other_words_are_likelier_is_undecided(folder, ready):
     samples = pictures()
     masses = [row.off_set for row in Answerer(folder, CPU, "float32").readings([s.image for s in samples], [SHOWN] * 5)]
     limit = sorted(masses)[2]
@@ -181,7 +97,7 @@ def test_an_image_of_which_other_words_are_likelier_is_undecided(folder):
         assert score.answer.startswith("undecided") is (mass > limit)
 
 
-def test_the_opposite_question_is_averaged(folder):
+def test_the_opposite_question_is_averaged(folder, ready):
     samples = pictures()
     mean = [(oracle(folder, s, SHOWN)[0] + 1 - oracle(folder, s, OPPOSITE)[0]) / 2 for s in samples]
     scores = ready(folder, opposite=True).score(samples, QUESTION)
@@ -189,7 +105,7 @@ def test_the_opposite_question_is_averaged(folder):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 32])
-def test_no_score_depends_on_the_batch_or_the_order(folder, batch_size):
+def test_no_score_depends_on_the_batch_or_the_order(folder, batch_size, ready):
     samples = pictures(33)
     whole = [score.p_yes for score in ready(folder, batch_size=64).score(samples, QUESTION)]
     parts = [score.p_yes for score in ready(folder, batch_size=batch_size).score(samples[::-1], QUESTION)]
@@ -208,7 +124,7 @@ def test_padding_changes_no_answer(folder):
     assert written == [answerer.replies([image], [text], 4)[0] for image, text in zip(images, asked, strict=True)]
 
 
-def test_no_images_have_no_scores(folder):
+def test_no_images_have_no_scores(folder, ready):
     assert ready(folder).score([], QUESTION) == []
     assert ready(folder, parser="text").score([], QUESTION) == []
 
@@ -224,7 +140,7 @@ def test_replies_are_greedy(folder):
     ("parser", "expected"),
     [("text", [1.0, 1.0, 0.0, None, None]), ("tail", [1.0, 0.0, 0.0, 0.0, None])],
 )
-def test_text_is_parsed_and_what_cannot_be_parsed_is_unscored(folder, parser, expected, monkeypatch):
+def test_text_is_parsed_and_what_cannot_be_parsed_is_unscored(folder, parser, expected, monkeypatch, ready):
     said = ["Yes", "Yes, there is", "no.", "a red dog", None]
     monkeypatch.setattr(Answerer, "replies", lambda self, images, questions, tokens: said)
     scores = ready(folder, parser=parser).score(pictures(), QUESTION)
@@ -235,7 +151,7 @@ def test_text_is_parsed_and_what_cannot_be_parsed_is_unscored(folder, parser, ex
 
 # ---------------------------------------------------------------- bad input
 @pytest.mark.parametrize("parser", ["logits", "text"])
-def test_an_unreadable_image_is_unscored_and_spoils_no_other(folder, parser):
+def test_an_unreadable_image_is_unscored_and_spoils_no_other(folder, parser, ready):
     samples = pictures()
     judge = ready(folder, parser=parser)
     scores = judge.score([samples[0], broken(samples[0].image), *samples[1:]], QUESTION)
@@ -247,13 +163,13 @@ def test_an_unreadable_image_is_unscored_and_spoils_no_other(folder, parser):
     assert math.isnan(judge.score([broken(samples[0].image)], QUESTION)[0].p_yes)
 
 
-def test_an_unreadable_image_has_no_opposite_either(folder):
+def test_an_unreadable_image_has_no_opposite_either(folder, ready):
     samples = pictures(2)
     scores = ready(folder, opposite=True).score([broken(samples[0].image), samples[1]], QUESTION)
     assert [math.isnan(score.p_yes) for score in scores] == [True, False]
 
 
-def test_a_judge_that_returns_nan_scores_nothing(tmp_path):
+def test_a_judge_that_returns_nan_scores_nothing(tmp_path, make_judge, ready):
     from safetensors.torch import load_file, save_file
 
     path = make_judge(tmp_path) / "model.safetensors"
@@ -265,7 +181,7 @@ def test_a_judge_that_returns_nan_scores_nothing(tmp_path):
         assert score.label is None
 
 
-def test_grey_and_transparent_images_are_read_and_left_as_they_are(folder):
+def test_grey_and_transparent_images_are_read_and_left_as_they_are(folder, ready):
     samples = [Sample(mode, Image.new(mode, (30, 17)), "a dog") for mode in ("L", "RGBA", "P", "RGB")]
     before = [(sample.image.mode, sample.image.tobytes()) for sample in samples]
     assert all(0 < score.p_yes < 1 for score in ready(folder).score(samples, QUESTION))
@@ -273,7 +189,7 @@ def test_grey_and_transparent_images_are_read_and_left_as_they_are(folder):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_reduced_precision_answers_nearly_the_same(tmp_path, dtype):
+def test_reduced_precision_answers_nearly_the_same(tmp_path, dtype, make_judge, ready):
     folder = make_judge(tmp_path, torch.float16, scale=3.0)
     samples = pictures()
     exact = [score.p_yes for score in ready(folder).score(samples, QUESTION)]
@@ -282,13 +198,13 @@ def test_reduced_precision_answers_nearly_the_same(tmp_path, dtype):
     assert rounded != exact
 
 
-def test_loading_and_answering_is_quiet(folder, capfd):
+def test_loading_and_answering_is_quiet(folder, capfd, ready):
     ready(folder).score(pictures(1), QUESTION)
     ready(folder, parser="text").score(pictures(1), QUESTION)
     assert capfd.readouterr() == ("", "")
 
 
-def test_processors_of_older_checkpoints_are_completed(folder, tmp_path):
+def test_processors_of_older_checkpoints_are_completed(folder, tmp_path, make_judge):
     samples = pictures(2)
     make_judge(tmp_path)
     path = tmp_path / "processor_config.json"
@@ -305,115 +221,7 @@ def test_processors_of_older_checkpoints_are_completed(folder, tmp_path):
         assert (a.p_yes, a.off_set) == pytest.approx((b.p_yes, b.off_set), abs=1e-5)
 
 
-# ---------------------------------------------------------------- identity
-def fingerprint(folder, **params):
-    return Llava(LlavaParams(model=str(folder), **params)).fingerprint()
-
-
-def test_the_fingerprint_covers_every_file_that_decides(tmp_path):
-    folder = make_judge(tmp_path / "judge")
-    seen = {fingerprint(folder)}
-    assert seen == {fingerprint(make_judge(tmp_path / "elsewhere"))}
-    (folder / "README.md").write_text("not part of the judge")
-    assert fingerprint(folder) in seen
-    for name in ("config.json", "processor_config.json", "tokenizer.json"):
-        path = folder / name
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"note": name}))
-        seen.add(fingerprint(folder))
-    for name in ("chat_template.jinja", "model.safetensors"):
-        content = bytearray((folder / name).read_bytes())
-        content[-1] ^= 1
-        (folder / name).write_bytes(content)
-        seen.add(fingerprint(folder))
-    assert len(seen) == 6
-
-
-def test_the_fingerprint_covers_what_is_asked_and_how_it_is_read(folder):
-    ways = [
-        {}, {"question": "kind"}, {"question": "A {display}?"}, {"opposite": True}, {"parser": "text"},
-        {"parser": "tail"}, {"threshold": 0.6}, {"off_set_limit": 0.6}, {"dtype": "float16"}, {"tokens": 6},
-    ]  # fmt: skip
-    assert len({fingerprint(folder, **way) for way in ways}) == len(ways)
-    assert fingerprint(folder, batch_size=2) == fingerprint(folder)
-
-
-def test_the_fingerprint_needs_no_torch(folder):
-    code = (
-        "import sys; from unlearnbench_llava.evaluator import Llava; from unlearnbench_llava.params import LlavaParams;"
-        f"print(Llava(LlavaParams(model={str(folder)!r})).fingerprint()); "
-        "assert not {'torch', 'transformers'} & set(sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == fingerprint(folder)
-
-
-# ---------------------------------------------------------------- which judge
-def test_auto_is_the_shipped_judge(folder, monkeypatch):
-    monkeypatch.setattr("unlearnbench.plugins.shipped_models", lambda: {"emoji-judge-llava": folder})
-    assert Llava(LlavaParams()).folder == folder
-    assert Llava(LlavaParams(model="emoji-judge-llava")).fingerprint() == fingerprint(folder)
-
-
-def test_without_a_shipped_judge_one_must_be_named(monkeypatch):
-    monkeypatch.setattr("unlearnbench.plugins.shipped_models", dict)
-    with pytest.raises(PrerequisiteError, match="emoji-judge-llava") as caught:
-        Llava(LlavaParams()).fingerprint()
-    assert "-p llava.model=llava-hf/llava-1.5-7b-hf" in caught.value.hint
-
-
-def test_an_unknown_judge_is_a_mistake(monkeypatch, folder):
-    monkeypatch.setattr("unlearnbench.plugins.shipped_models", lambda: {"emoji-judge-llava": folder})
-    with pytest.raises(UserError, match="no model 'emoji-judge'"):
-        Llava(LlavaParams(model="emoji-judge")).fingerprint()
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        {"model_type": "llava_next", "architectures": ["LlavaNextForConditionalGeneration"]},
-        {"model_type": "llava", "architectures": ["LlavaLlamaForCausalLM"]},
-        {"model_type": "clip"},
-        None,
-    ],
-)
-def test_a_model_of_another_class_is_refused(tmp_path, config):
-    if config is not None:
-        (tmp_path / "config.json").write_text(json.dumps(config))
-    (tmp_path / "model.safetensors").write_bytes(b"")
-    with pytest.raises(UserError) as caught:
-        fingerprint(tmp_path)
-    assert "llava-hf/llava-1.5-7b-hf" in caught.value.hint
-    assert str(caught.value).count("\n") == 1
-
-
-def test_missing_weights_are_not_made_up(tmp_path):
-    from safetensors.torch import load_file, save_file
-
-    path = make_judge(tmp_path) / "model.safetensors"
-    weights = load_file(path)
-    kept = {name: value for name, value in weights.items() if "multi_modal_projector.linear_2" not in name}
-    assert len(kept) == len(weights) - 2
-    save_file(kept, path, metadata={"format": "pt"})
-    with pytest.raises(UserError, match="lacks weights"):
-        ready(tmp_path)
-
-
-# ---------------------------------------------------------------- parameters
-@pytest.mark.parametrize(
-    "question",
-    ["Is it red?", "{description} or {display}?", "{}?", "{0}", "{target}?", "{description!r}?", "{display:>9}?", "{"],
-)
-def test_a_question_has_one_place(question):
-    with pytest.raises(ValidationError):
-        LlavaParams(question=question)
-
-
-@pytest.mark.parametrize("params", [{"question": "A {display}?"}, {"parser": "text"}, {"parser": "tail"}])
-def test_only_logits_of_a_form_have_an_opposite(params):
-    with pytest.raises(ValidationError, match="opposite"):
-        LlavaParams(opposite=True, **params)
-
-
+# ---------------------------------------------------------------- the harness
 def test_the_evaluator_conforms(folder):
     given = {"model": str(folder), "off_set_limit": 1.0}
     with subjects("unlearnbench-llava/llava", given) as [subject]:
@@ -424,11 +232,10 @@ def test_the_evaluator_conforms(folder):
 
 # ---------------------------------------------------------------- real shapes
 @pytest.mark.slow
-def test_a_model_with_the_shapes_of_llava_1_5_7b_answers(tmp_path):
+def test_a_model_with_the_shapes_of_llava_1_5_7b_answers(tmp_path, ready, words, processor_of):
     """Width, heads, image size, vocabulary and feature layer of LLaVA-1.5-7B; one language and two vision layers."""
     from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
-    tokenizer = word_tokenizer(WORDS)
     vision = CLIPVisionConfig(
         hidden_size=1024, intermediate_size=4096, num_hidden_layers=2, num_attention_heads=16, image_size=336,
         patch_size=14,
@@ -437,7 +244,7 @@ def test_a_model_with_the_shapes_of_llava_1_5_7b_answers(tmp_path):
         hidden_size=4096, intermediate_size=11008, num_hidden_layers=1, num_attention_heads=32, vocab_size=32064
     )
     config = LlavaConfig(
-        vision_config=vision, text_config=text, image_token_index=tokenizer.convert_tokens_to_ids("<image>")
+        vision_config=vision, text_config=text, image_token_index=words.convert_tokens_to_ids("<image>")
     )
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -447,7 +254,7 @@ def test_a_model_with_the_shapes_of_llava_1_5_7b_answers(tmp_path):
             LlavaForConditionalGeneration(config).save_pretrained(tmp_path, max_shard_size="400MB")
         finally:
             torch.set_default_dtype(default)
-        processor_of(tokenizer, 336, 14).save_pretrained(tmp_path)
+        processor_of(words, 336, 14).save_pretrained(tmp_path)
     assert (tmp_path / "model.safetensors.index.json").exists()
     scores = ready(tmp_path, dtype="bfloat16").score(pictures(2, 512), QUESTION)
     assert all(0 < score.p_yes < 1 for score in scores)
