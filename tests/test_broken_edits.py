@@ -9,7 +9,7 @@ import torch
 
 from unlearnbench.api import EditPair, ForgetConcept, Method, Params, Request, Sampling
 from unlearnbench.edits import cpu_copy, read_edit, same_bits
-from unlearnbench.look import look, tensors
+from unlearnbench.look import look
 from unlearnbench.progress import Reporter
 from unlearnbench.spec import EditTask, Origin
 from unlearnbench.stages import run_edit
@@ -253,8 +253,8 @@ def test_tensors_that_a_method_ties_together_are_untied(tmp_path):
                 same[0].weight.add_(0.1)
 
     model = tiny_model()
-    before = {name: cpu_copy(tensor) for name, tensor in tensors(model).items()}
+    before = {name: cpu_copy(tensor) for name, tensor in model.tensors().items()}
     seen = look(model)
     edit(Ties, model, tmp_path)
-    assert all(same_bits(tensor, before[name]) for name, tensor in tensors(model).items())
+    assert all(same_bits(tensor, before[name]) for name, tensor in model.tensors().items())
     assert look(model) == seen

@@ -88,7 +88,7 @@ def test_tensors_that_share_memory_are_written(tmp_path):
 
 def test_an_edit_file_applies_to_a_model(tmp_path):
     model = tiny_model()
-    base = {name: value.clone() for name, value in model._tensors().items()}
+    base = {name: value.clone() for name, value in model.tensors().items()}
     with model.edited():
         for attention in model.cross_attention().values():
             attention.to_k.weight.data.normal_()
@@ -97,7 +97,7 @@ def test_an_edit_file_applies_to_a_model(tmp_path):
     assert len(diff) == 5
     write_edit(tmp_path / "e", edit_file(tensors=diff))
     model.apply(read_edit(tmp_path / "e").tensors)
-    for name, value in model._tensors().items():
+    for name, value in model.tensors().items():
         assert same_bits(value, diff.get(name, base[name]))
 
 
@@ -122,7 +122,7 @@ def test_an_edit_file_loads_without_unlearnbench(tmp_path):
 
     model.apply(edit)
     assert {TO_K, FC2} == set(edit)
-    assert all(same_bits(a, b) for a, b in zip(model._tensors().values(), untouched._tensors().values(), strict=True))
+    assert all(same_bits(a, b) for a, b in zip(model.tensors().values(), untouched.tensors().values(), strict=True))
 
 
 def refusal(path):

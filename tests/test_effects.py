@@ -8,7 +8,6 @@ import torch
 from unlearnbench.api import EditPair, ForgetConcept, Request, Sampling
 from unlearnbench.edits import cpu_copy, same_bits
 from unlearnbench.effects import measure, rank
-from unlearnbench.look import tensors
 from unlearnbench.responses import PAIRS, RETAIN, answers, prompts_of
 from unlearnbench.testing import tiny_model
 
@@ -23,7 +22,9 @@ def model():
 
 
 def keys_and_values(model):
-    return {name: cpu_copy(t) for name, t in tensors(model).items() if ".attn2.to_k." in name or ".attn2.to_v." in name}
+    return {
+        name: cpu_copy(t) for name, t in model.tensors().items() if ".attn2.to_k." in name or ".attn2.to_v." in name
+    }
 
 
 def effects(model, changed, sampling=None, request=REQUEST):
@@ -67,9 +68,9 @@ def test_answers_are_those_of_classifier_free_guidance(model):
 
 
 def test_measuring_leaves_the_model_as_it_was(model):
-    before = {name: cpu_copy(tensor) for name, tensor in tensors(model).items()}
+    before = {name: cpu_copy(tensor) for name, tensor in model.tensors().items()}
     effects(model, {name: value + 1.0 for name, value in keys_and_values(model).items()})
-    assert all(same_bits(tensor, before[name]) for name, tensor in tensors(model).items())
+    assert all(same_bits(tensor, before[name]) for name, tensor in model.tensors().items())
     assert not any(hooks for m in model.unet.modules() for k, hooks in vars(m).items() if k.endswith("_hooks"))
 
 
@@ -123,18 +124,18 @@ def test_leakage_is_what_retain_keys_get_of_a_change(model):
 
 
 def test_leakage_of_the_text_encoder_is_measured_on_its_own_layers(model):
-    name = next(n for n in tensors(model) if n.endswith("layers.1.mlp.fc2.weight"))
-    value = cpu_copy(tensors(model)[name])
+    name = next(n for n in model.tensors() if n.endswith("layers.1.mlp.fc2.weight"))
+    value = cpu_copy(model.tensors()[name])
     assert effects(model, {name: value * 1.1}).nullspace_leakage == pytest.approx(1.0, abs=0.3)
 
 
 # ---------------------------------------------------------------- weights
 def test_norm_and_share_count_what_changed(model):
     name = "unet.conv_in.weight"
-    value = cpu_copy(tensors(model)[name])
+    value = cpu_copy(model.tensors()[name])
     value[0, 0, 0, 0] += 2.0
     found = measure(model, {name: value}, None, REQUEST)
-    size = float(tensors(model)[name].norm())
+    size = float(model.tensors()[name].norm())
     assert found.effects.change_norm == pytest.approx(2.0 / size, rel=1e-5)
     assert found.changes == {name: pytest.approx(2.0 / size, rel=1e-5)}
     assert found.effects.share_changed == pytest.approx(1 / model.info.parameters)
@@ -153,6 +154,6 @@ def test_rank_is_that_of_the_change_before_rounding(shape, true, dtype):
 
 
 def test_a_tensor_that_was_zero_has_no_relative_change(model):
-    name = next(n for n, t in tensors(model).items() if not t.any())
-    found = measure(model, {name: torch.ones_like(tensors(model)[name]).detach()}, None, REQUEST)
+    name = next(n for n, t in model.tensors().items() if not t.any())
+    found = measure(model, {name: torch.ones_like(model.tensors()[name]).detach()}, None, REQUEST)
     assert found.changes == {name: None}

@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
 
 
 def values(model):
-    return {name: tensor.clone() for name, tensor in model._tensors().items()}
+    return {name: tensor.clone() for name, tensor in model.tensors().items()}
 
 
 def to_k(model):
@@ -38,7 +38,7 @@ def to_k(model):
 
 
 def assert_pristine(model, before):
-    after = model._tensors()
+    after = model.tensors()
     assert set(after) == set(before)
     assert all(same_bits(after[name], before[name]) for name in before)
     for part in (model.unet, model.text_encoder, model.vae):
@@ -219,7 +219,7 @@ def test_apply_and_restore_round_trip(model):
         diff = model.diff()
     fresh = tiny_model()
     fresh.apply(diff)
-    assert all(same_bits(fresh._tensors()[name], tensor) for name, tensor in diff.items())
+    assert all(same_bits(fresh.tensors()[name], tensor) for name, tensor in diff.items())
     fresh.restore()
     assert_pristine(fresh, before)
     fresh.apply(diff)
@@ -319,7 +319,7 @@ def test_sharded_weights_load(tmp_path):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_a_folder_loads_into_the_dtype(folder, dtype):
     model = load_model(ModelSpec(id="tiny"), folder, dtype=dtype)
-    assert {tensor.dtype for tensor in model._tensors().values()} == {getattr(torch, dtype)}
+    assert {tensor.dtype for tensor in model.tensors().values()} == {getattr(torch, dtype)}
     assert next(model.vae.parameters()).dtype == getattr(torch, dtype)
 
 

@@ -9,7 +9,7 @@ from unlearnbench.testing import sd14_shaped, tiny_folder, tiny_model
 
 
 def tensors(model):
-    return {**model._tensors(), **{f"vae.{name}": tensor for name, tensor in model.vae.state_dict().items()}}
+    return {**model.tensors(), **{f"vae.{name}": tensor for name, tensor in model.vae.state_dict().items()}}
 
 
 def test_weights_depend_on_the_seed_alone():
@@ -49,7 +49,7 @@ def test_the_folder_is_one_that_diffusers_loads(tmp_path, version):
 
 def test_sd14_shapes_take_no_memory_on_meta():
     model = sd14_shaped(device="meta")
-    assert {tensor.device.type for tensor in model._tensors().values()} == {"meta"}
+    assert {tensor.device.type for tensor in model.tensors().values()} == {"meta"}
     assert model.info.parameters == 859_520_964 + 123_060_480
     assert len(model.text_layers()) == 12
     assert model.text_layers()[0].mlp.fc2.weight.shape == (768, 3072)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from unlearnbench.look import tensors as tensors_of
 from unlearnbench.responses import Answers, Keys, answers, predictions, prompts_of, relative
 from unlearnbench.verdict import Effects
 
@@ -45,7 +44,7 @@ def measure(model: Model, tensors: Mapping[str, torch.Tensor], sampling: Samplin
         sampling: what the edit asks of the sampler.
         request: what was asked; edit and retain prompts are taken from it.
     """
-    base = {name: tensor for name, tensor in tensors_of(model).items() if name in tensors}
+    base = {name: tensor for name, tensor in model.tensors().items() if name in tensors}
     figures, changes = _weights(base, tensors)
     prompts = prompts_of(request)
     before, leakage = _before(model, tensors, prompts)

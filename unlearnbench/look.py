@@ -59,7 +59,7 @@ def look(model: Model) -> Look:
     for part in ("scheduler", "unet", "vae"):
         rest[f"the configuration of the {part}"] = str(sorted(dict(getattr(model, part).config).items()))
     rest["the vocabulary of the tokenizer"] = str(sorted(model.tokenizer.get_vocab().items()))
-    named = tensors(model)
+    named = model.tensors()
     return Look(
         tensors={name: (tuple(t.shape), t.dtype, t.device) for name, t in named.items()},
         buffers=frozenset(name for name, t in named.items() if not isinstance(t, torch.nn.Parameter)),
@@ -67,14 +67,6 @@ def look(model: Model) -> Look:
         parts=parts,
         rest=rest,
     )
-
-
-def tensors(model: Model) -> dict[str, torch.Tensor]:
-    """Return the tensors that an edit file may hold, the live ones, under its names."""
-    named = {f"unet.{name}": tensor for name, tensor in model.unet.state_dict(keep_vars=True).items()}
-    for name, tensor in model.text_encoder.state_dict(keep_vars=True).items():
-        named[f"text_encoder.text_model.{name.removeprefix('text_model.')}"] = tensor
-    return named
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -157,7 +157,7 @@ class Model:
             return
         if self._changed:
             raise RuntimeError("snapshot() of an edited model: call restore() first")
-        for name, tensor in self._tensors().items():
+        for name, tensor in self.tensors().items():
             self._copies[name] = cpu_copy(tensor)
         self._structure = [Structure(m) for part in (self.unet, self.text_encoder) for m in part.modules()]
 
@@ -169,7 +169,7 @@ class Model:
         for structure in self._structure:
             structure.restore()
         with torch.no_grad():
-            live = self._tensors()
+            live = self.tensors()
             owners = Counter(tensor.data_ptr() for tensor in live.values())
             for name, copy in self._copies.items():
                 tensor = live[name]
@@ -195,7 +195,7 @@ class Model:
         """
         if not self._structure:
             raise RuntimeError("diff() without a pristine copy: edit inside `with model.edited():`")
-        tensors = self._tensors()
+        tensors = self.tensors()
         if odd := sorted(set(tensors) ^ set(self._copies)):
             raise RuntimeError(f"the edit added or removed tensors: {', '.join(odd[:3])} ({len(odd)} in all)")
         for name, tensor in sorted(tensors.items()):
@@ -213,7 +213,7 @@ class Model:
         Raises:
             UserError: no tensor at all, an unknown name, or a shape that does not fit; nothing is changed then.
         """
-        own = self._tensors()
+        own = self.tensors()
         if not tensors:
             raise UserError("the edit holds no tensor", "check that it is an unlearnbench edit file; make it again")
         for name, value in tensors.items():
@@ -231,7 +231,7 @@ class Model:
                     self._copies[name] = cpu_copy(own[name])
                 own[name].copy_(value)
 
-    def _tensors(self) -> dict[str, torch.Tensor]:
+    def tensors(self) -> dict[str, torch.Tensor]:
         """Return every tensor that an edit may change, under its canonical name; the tensors are the live ones."""
         live = {f"unet.{name}": tensor for name, tensor in self.unet.state_dict(keep_vars=True).items()}
         for name, tensor in self.text_encoder.state_dict(keep_vars=True).items():

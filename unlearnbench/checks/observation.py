@@ -15,7 +15,7 @@ from unlearnbench.checks.outcome import Skipped
 from unlearnbench.checks.writes import watched
 from unlearnbench.edits import cpu_copy, same_bits
 from unlearnbench.leaks import Leak, contained
-from unlearnbench.look import Look, look, tensors
+from unlearnbench.look import Look, look
 from unlearnbench.progress import Reporter
 from unlearnbench.stages import HarnessContext
 from unlearnbench.testing.models import tiny_model
@@ -173,7 +173,7 @@ def _edit(subject: Subject, model: Model, request: Request, seed: int) -> Observ
     if refusal is not None:
         return Observation(refusal=str(refusal))
     before, base = look(model), predict(model)
-    values = {name: cpu_copy(tensor) for name, tensor in tensors(model).items()}
+    values = {name: cpu_copy(tensor) for name, tensor in model.tensors().items()}
     allowed = subject.folder("tmp")
     log = logging.getLogger(f"unlearnbench.method.{subject.spec.name}")
     context = RecordingContext(HarnessContext(seed, model.device, allowed, log, Reporter(), {}))
@@ -189,7 +189,7 @@ def _edit(subject: Subject, model: Model, request: Request, seed: int) -> Observ
     after = look(model)
     changed = {
         name: cpu_copy(tensor)
-        for name, tensor in tensors(model).items()
+        for name, tensor in model.tensors().items()
         if before.tensors.get(name) == after.tensors[name] and not same_bits(tensor, values[name])
     }
     try:
