@@ -6,6 +6,7 @@ import json
 
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from unlearnbench.api import EditPair
 from unlearnbench.assemble import assemble
@@ -16,7 +17,9 @@ from unlearnbench.plugins import load_plugins
 from unlearnbench.progress import Reporter
 from unlearnbench.results import validate
 from unlearnbench.session import Session
+from unlearnbench.spec import Retained, Suite
 from unlearnbench.store import Store
+from unlearnbench.suites import narrow
 
 
 class Notes(Reporter):
@@ -91,6 +94,34 @@ def test_rows_say_what_was_asked_of_whom(session, store):
     assert (merged.sample_key_x == merged.sample_key_y).eq(~changed).all()
     neighbours = shift[shift.neighbour][["forget", "concept"]].drop_duplicates().to_numpy().tolist()
     assert neighbours == [["alpha", "beta"], ["beta", "alpha"], ["beta", "gamma"]]
+
+
+def test_a_suite_may_sample_less_of_what_is_retained(session, store):
+    suite = session.suite.model_copy(update={"retain": Retained(prompts=("direct",), seed=1)})
+    plan, run, tables, _ = execute(Session(**{**vars(session), "suite": suite}), store, "shift")
+    shift, unedited = tables["shift"], tables["unedited"]
+    drawn = {role: set(zip(rows.prompt_kind, rows.seed, strict=True)) for role, rows in shift.groupby("role")}
+    assert drawn["retain"] == {("direct", 1)}
+    assert drawn["forget"] == {(kind, seed) for kind in ("direct", "indirect") for seed in (0, 1)}
+    # Image by image beside the unedited model, and part of what is sampled of the same concept when it is forgotten.
+    keys = ["forget", "concept", "prompt_id", "seed"]
+    assert shift[keys].equals(unedited[keys])
+    assert plan.images() == run.images
+    pairs = [(cell.forget, cell.concept.id, plan.samples[cell.sample]) for cell in plan.cells if cell.method == "shift"]
+    forgotten = {name: sample for name, concept, sample in pairs if name == concept}
+    for name, concept, sample in pairs:
+        if name != concept and concept in forgotten:
+            whole = forgotten[concept]
+            assert sample.prompts == whole.prompts[: len(sample.prompts)]  # the same places, and so the same noise
+    assert plan.protocol != session.plan(["shift"], seed=0, dtype="float32").protocol
+
+
+def test_only_a_seed_that_is_sampled_can_be_that_of_what_is_retained(session):
+    with pytest.raises(ValidationError, match="none of seeds"):
+        Suite.model_validate({**session.suite.model_dump(), "retain": {"seed": 7}})
+    two = Suite.model_validate({**session.suite.model_dump(), "retain": {"seed": 1}})
+    assert narrow(two, session.dataset, (), (0, 1)).retain.seed == 1
+    assert narrow(two, session.dataset, (), (5, 6)).retain.seed == 5
 
 
 def test_presets_of_the_suite_apply_and_params_override_them(session, store):

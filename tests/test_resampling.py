@@ -14,6 +14,7 @@ from unlearnbench.cells import interval
 from unlearnbench.resampling import (
     RATES,
     Labels,
+    Weights,
     concept_rates,
     label_array,
     macro_mean,
@@ -179,6 +180,22 @@ def test_one_method_seed_stands_beside_each_seed_of_the_others():
     uce = labels.shows[labels.methods.index("uce")]
     assert np.isnan(uce[1, :, 1]).all()  # the failed edit
     assert not np.isnan(uce[1, :, 0]).any()
+
+
+def test_what_is_retained_may_have_one_sampling_seed():
+    methods = ["unedited", "uce"]
+    table = score_table(
+        methods, list("abcdefgh"), random_decide(5, dict.fromkeys(methods, 0.4), dict.fromkeys(methods, 0.7)), prompts=4
+    )
+    once = table[(table["role"] == "forget") | ((table["seed"] == 1) & (table["prompt_kind"] == "direct"))]
+    draws = resample(label_array(once), np.random.default_rng(0), 500)
+    retain, forget = (concept_rates(label_array(once), rate, draws) for rate in ("retain", "forget"))
+    assert not np.isnan(retain).any()  # also in draws that hold seed 0 alone
+    # One seed has no spread of its own: what is drawn of retained images is what it would be with that seed alone.
+    alone = once[once["seed"] == 1]
+    single = Weights(draws.forget, draws.concepts, draws.method_seeds, draws.prompts, np.full((500, 1), 2.0))
+    np.testing.assert_allclose(retain, concept_rates(label_array(alone), "retain", single))
+    np.testing.assert_allclose(forget, concept_rates(label_array(table), "forget", draws))
 
 
 def random_labels(rng: np.random.Generator, n: int, prompts: int, seeds: int, methods: int = 1) -> Labels:

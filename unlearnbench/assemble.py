@@ -39,7 +39,7 @@ def _rows(plan: Plan, cell: Cell, run: Run, store: Store) -> list[dict[str, Any]
     if cause is None:
         stored = json.loads((store.folder("score", cell.score) / "scores.json").read_text(encoding="utf-8"))["scores"]
         scores = {(row["slot"], row["seed"]): row for row in stored}
-    texts = plan.samples[cell.sample].prompts
+    sample = plan.samples[cell.sample]
     shared = {
         "suite": plan.suite.name,
         "protocol": plan.protocol,
@@ -63,8 +63,8 @@ def _rows(plan: Plan, cell: Cell, run: Run, store: Store) -> list[dict[str, Any]
     }
     desired = {attribute.id: attribute.desired for attribute in cell.concept.attributes}
     rows = []
-    for slot, (prompt, text) in enumerate(zip(cell.prompts, texts, strict=True)):
-        for seed in plan.suite.seeds:
+    for slot, (prompt, text) in enumerate(zip(cell.prompts, sample.prompts, strict=True)):
+        for seed in sample.seeds:
             score = scores.get((slot, seed), {})
             p_yes = score.get("p_yes")
             rows.append(

@@ -6,7 +6,7 @@ import base64
 import json
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 from PIL import Image
@@ -72,8 +72,10 @@ def pictures(scores: pd.DataFrame, store: Store, *, prompts: int = 4, sensitive:
         return []
     table = scores.assign(slot=scores.groupby(_CELL, sort=False)["prompt_id"].transform(lambda c: pd.factorize(c)[0]))
     first = table.groupby("method")["method_seed"].transform("min")
-    table = table[(table["method_seed"] == first) & (table["seed"] == table["seed"].min()) & (table["status"] == "ok")]
+    table = table[(table["method_seed"] == first) & (table["status"] == "ok")]
+    table = table[table["seed"] == table.groupby(_CELL)["seed"].transform("min")]
     found = []
+    row: Any  # a named tuple, whose fields no type checker knows
     for forget, own in table.groupby("forget", sort=True):
         shown = own[own["role"] == "forget"]
         wanted = [*_some(shown, prompts), *_others(own[own["role"] == "retain"])]

@@ -22,7 +22,7 @@ from unlearnbench.api import (
 from unlearnbench.errors import UserError
 from unlearnbench.identity import canonical_json, digest
 from unlearnbench.several import groups, label_of
-from unlearnbench.spec import Dtype, EditTask, Origin, Ref, SampleTask, ScoreTask, Suite
+from unlearnbench.spec import Dtype, EditTask, Origin, Ref, Retained, SampleTask, ScoreTask, Suite
 from unlearnbench.suites import explain
 from unlearnbench.words import names
 
@@ -235,6 +235,7 @@ def protocol_fields(
         "overlaps": {c: list(dataset.concepts[c].overlaps) for c in suite.forget},
         "neighbours": {c: list(dataset.concepts[c].neighbours) for c in suite.evaluate},
         "seeds": list(suite.seeds),
+        **({} if suite.retain == Retained() else {"retain": suite.retain.model_dump(mode="json")}),
         "sampler": suite.sampler.model_dump(),
         "dtype": dtype,
         "judge": {
@@ -262,12 +263,12 @@ def _add_cells(plan: Plan, dataset: ConceptDataset, label: str, group: Sequence[
         role = "forget" if name in group else "overlap" if name in overlaps else "retain"
         # The ceiling: the unedited model is asked for the target, so only the forgotten concept's images differ.
         swapped = label == PROMPT_SWAP and role == "forget"
-        prompts = dataset.prompts(name)
+        prompts, seeds = _asked(suite, dataset, name, role)
         sample = SampleTask(
             model=plan.protocol_fields["model"],
             edit=edit,
             prompts=tuple(p.target_text if swapped else p.text for p in prompts),
-            seeds=suite.seeds,
+            seeds=seeds,
             sampler=suite.sampler,
             dtype=plan.protocol_fields["dtype"],
         )
@@ -297,6 +298,24 @@ def _add_cells(plan: Plan, dataset: ConceptDataset, label: str, group: Sequence[
                 score=score_key,
             )
         )
+
+
+def _asked(suite: Suite, dataset: ConceptDataset, name: str, role: str) -> tuple[tuple[Prompt, ...], tuple[int, ...]]:
+    """Return the prompts and sampling seeds of an evaluated concept: fewer, if the suite says so, of what is retained.
+
+    Raises:
+        UserError: no prompt is left.
+    """
+    prompts = dataset.prompts(name)
+    if role == "forget":
+        return prompts, suite.seeds
+    kept = tuple(prompt for prompt in prompts if prompt.kind in suite.retain.prompts)
+    if not kept:
+        raise UserError(
+            f"suite {suite.name} retains {' and '.join(suite.retain.prompts)} prompts only, and {name} has none",
+            "mend `retain.prompts` of the suite, or leave the concept out of `evaluate`",
+        )
+    return kept, suite.seeds if suite.retain.seed is None else (suite.retain.seed,)
 
 
 def make_question(dataset: ConceptDataset, concept: Concept, task: Task = "erase") -> Question:

@@ -37,6 +37,15 @@ class StoredModel(BaseModel):
     id: str
 
 
+class StoredRetained(BaseModel):
+    """How much was sampled of what is retained, where that is less than everything."""
+
+    model_config = ConfigDict(frozen=True)
+
+    prompts: tuple[str, ...] = ()
+    seed: int | None = None
+
+
 class StoredSuite(BaseModel):
     """What a board needs of the suite that its scores were made with.
 
@@ -52,6 +61,7 @@ class StoredSuite(BaseModel):
     dataset: str
     forget: tuple[str, ...]
     seeds: tuple[int, ...]
+    retain: StoredRetained = StoredRetained()
     columns: tuple[str, ...]
     rank_by: str = "harmonic_mean"
     sensitive: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -58,6 +58,8 @@ def label_array(scores: pd.DataFrame) -> Labels:
     """Return the decisions of a valid scores table of one suite, protocol and judge as an array.
 
     A method with a single method seed is repeated along that axis: the same edit stands beside each seed of the others.
+    So are images of a single sampling seed, where the suite samples what is retained once and what is forgotten more
+    often.
     """
     prompt = [
         f"{kind}/{i.rpartition('/')[2]}" for kind, i in zip(scores["prompt_kind"], scores["prompt_id"], strict=True)
@@ -80,6 +82,7 @@ def label_array(scores: pd.DataFrame) -> Labels:
     sampled[index[0], index[3]] = True
     for method in np.flatnonzero(sampled.sum(axis=1) == 1):
         values[method] = values[method][:, :, sampled[method]]
+    _repeat_single_seeds(values, index)
     role = {}
     for name, rows in {
         "forget": scores["role"] == "forget",
@@ -91,6 +94,15 @@ def label_array(scores: pd.DataFrame) -> Labels:
     methods, forget, concepts, _, prompts, _ = (tuple(str(c) for c in axis.categories) for axis in axes)
     kinds = tuple(p.partition("/")[0] for p in prompts)
     return Labels(methods, forget, concepts, kinds, values, role)
+
+
+def _repeat_single_seeds(values: NDArray[np.float32], index: Sequence[NDArray[np.integer[Any]]]) -> None:
+    """Repeat images of one sampling seed along the axis of seeds, which is the last, for each pair of concepts."""
+    _, forget, concept, _, _, seed = index
+    sampled = np.zeros((*values.shape[1:3], values.shape[5]), dtype=bool)
+    sampled[forget, concept, seed] = True
+    for e, c in np.argwhere(sampled.sum(axis=2) == 1):
+        values[:, e, c] = values[:, e, c][..., sampled[e, c]]
 
 
 # ---------------------------------------------------------------- resampling

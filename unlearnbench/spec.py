@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from unlearnbench.api import ConceptId, Frozen, Question, Request, Task
+from unlearnbench.api import ConceptId, Frozen, PromptKind, Question, Request, Task
 from unlearnbench.dataset import left_out
 from unlearnbench.identity import digest
 
@@ -51,7 +51,8 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 Distinct = AfterValidator(_distinct)
-Seeds = Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1), Distinct]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), Distinct]
 
 
 class Cost(Frozen):
@@ -65,6 +66,15 @@ class Cost(Frozen):
     edit_seconds: dict[str, Annotated[float, Field(ge=0.0)]] = Field(
         default_factory=dict, description="method -> one edit; a method without a figure is named in the estimate"
     )
+
+
+class Retained(Frozen):
+    """How much is sampled of concepts that are not forgotten: there are far more of those images than of the others."""
+
+    prompts: Annotated[tuple[PromptKind, ...], Field(min_length=1), Distinct] = Field(
+        ("direct", "indirect"), description="kinds of their prompts"
+    )
+    seed: Seed | None = Field(None, description="their only sampling seed, one of `seeds`; none = all of `seeds`")
 
 
 class Suite(Frozen):
@@ -88,6 +98,7 @@ class Suite(Frozen):
         description="concepts whose images are made with every edited model"
     )
     seeds: Seeds = Field(description="sampling seeds; each prompt is sampled once a seed")
+    retain: Retained = Field(Retained(), description="prompts and seeds of concepts that are not forgotten")
     sampler: SamplerSpec
     evaluator: Ref
     columns: Annotated[tuple[Column, ...], Field(min_length=1), Distinct] = (
@@ -107,6 +118,12 @@ class Suite(Frozen):
         missing = [c for c in self.forget if c not in self.evaluate]
         if missing:
             raise ValueError(f"forget names concepts that evaluate lacks: {', '.join(missing)}")
+        return self
+
+    @model_validator(mode="after")
+    def _retain_seed_is_sampled(self) -> Suite:
+        if self.retain.seed is not None and self.retain.seed not in self.seeds:
+            raise ValueError(f"retain.seed is none of seeds: {self.retain.seed}")
         return self
 
 

@@ -93,6 +93,8 @@ def narrow(
         changes["several"] = several
     if seeds:
         changes["seeds"] = tuple(dict.fromkeys(seeds))
+        if suite.retain.seed is not None and suite.retain.seed not in seeds:
+            changes["retain"] = {**suite.retain.model_dump(), "seed": seeds[0]}
     return Suite.model_validate({**suite.model_dump(), **changes}) if changes else suite
 
 

@@ -10,7 +10,7 @@ import click
 from unlearnbench.cli.options import FORMATS, open_store, store_option
 from unlearnbench.errors import PrerequisiteError
 from unlearnbench.identity import short
-from unlearnbench.publish import Results, stored_results
+from unlearnbench.publish import Results, StoredRetained, stored_results
 from unlearnbench.spec import Column
 from unlearnbench.store import Store, replace_text
 from unlearnbench.suites import DEFAULT_SUITE
@@ -129,6 +129,14 @@ def write(text: str, output: Path | None) -> None:
         raise PrerequisiteError(f"cannot write {output}: {error.strerror}", "name another file with -o") from error
 
 
+def _of_retained(retain: StoredRetained) -> list[str]:
+    """Tell if concepts that are not forgotten are sampled less than the others."""
+    parts = [] if retain.seed is None else [f"sampling seed {retain.seed} alone"]
+    if len(retain.prompts) == 1:
+        parts.append(f"{retain.prompts[0]} prompts alone")
+    return [f"Retained concepts: {' and '.join(parts)}."] if parts else []
+
+
 def make(results: Results, scores: pd.DataFrame, tables: Sequence[str] = ()) -> Board:
     """Return the board of one protocol.
 
@@ -150,7 +158,11 @@ def make(results: Results, scores: pd.DataFrame, tables: Sequence[str] = ()) -> 
     settings = ", ".join(f"{name} {value}" for name, value in sorted(judge["params"].items()))
     sampled = f"{sampler['scheduler']}, {sampler['steps']} steps, guidance scale {sampler['guidance']:g}"
     plural = "s" if len(suite.seeds) > 1 else ""
-    notes = [f"Sampler: {sampled}, sampling seed{plural} {seeds}.", f"Judge: {judge['name']} ({settings})."]
+    notes = [
+        f"Sampler: {sampled}, sampling seed{plural} {seeds}.",
+        *_of_retained(suite.retain),
+        f"Judge: {judge['name']} ({settings}).",
+    ]
     presets = {}
     for method, preset in sorted(suite.presets.items()):
         if (scores["plugin"] == method).any():
