@@ -14,6 +14,7 @@ from unlearnbench.results import read_scores, write_scores
 from unlearnbench.store import Store
 
 ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 PROTOCOL = "ub1:" + "0" * 64
 METHODS = ("unedited", "prompt-swap", "uce", "esd")
 CONCEPTS = [f"c{i}" for i in range(9)]
@@ -97,6 +98,15 @@ def test_the_board_of_the_documentation_follows_from_the_checked_in_scores(call,
     code, out, _ = call("leaderboard", "emoji-quick", "--store", tmp_path / "s")
     assert code == 0
     assert [line.rstrip() for line in out.splitlines()] == shown.splitlines()
+
+
+@pytest.mark.parametrize("folder", sorted(p.parent for p in RESULTS.glob("*/protocol.json")), ids=lambda p: p.name)
+@pytest.mark.parametrize("form", ["md", "json"])
+def test_checked_in_boards_follow_from_their_scores(call, tmp_path, folder, form):
+    assert call("merge", folder, "--store", tmp_path / "s")[0] == 0
+    code, out, _ = call("leaderboard", folder.name, "-f", form, "--store", tmp_path / "s")
+    assert code == 0
+    assert out == (folder / f"board.{form}").read_text(encoding="utf-8")
 
 
 # ---------------------------------------------------------------- compare

@@ -22,7 +22,8 @@ Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 class Frozen(BaseModel):
     """Immutable data that refuses unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Validators are built when they are first used: commands that list what is installed use few of them.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Target(Frozen):

@@ -20,7 +20,7 @@ class DataImage(BaseModel):
     What is written as JSON, and so enters keys, tells the image: two images are equal if these fields are.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     id: str = Field(min_length=1, description="identifier within its data set")
     caption: str = Field("", description="its caption; '' = none, as for a model without text")

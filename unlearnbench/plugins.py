@@ -15,10 +15,11 @@ from unlearnbench.api import DatasetSpec, EvaluatorSpec, MethodSpec, ModelSource
 from unlearnbench.discovery import DISABLE, GROUP, KINDS, NAME, PluginRecord, load_point, one_line
 from unlearnbench.errors import ExitCode, UserError
 from unlearnbench.identity import digest_files
-from unlearnbench.spec import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from unlearnbench.spec import Origin
 
 __all__ = ["DISABLE", "GROUP", "KINDS", "NAME", "Entry", "PluginRecord", "Plugins", "Registry", "load_plugins"]
 
@@ -56,6 +57,8 @@ class Entry(Generic[S]):
         files = _source_files(self.plugin)
         if isinstance(self.spec, MethodSpec):
             files += [(f"editing/{p.name}", p) for p in EDITING.glob("*.py")]
+        from unlearnbench.spec import Origin
+
         return Origin(distribution=self.plugin.distribution, version=self.plugin.version, source=digest_files(files))
 
 
