@@ -70,7 +70,7 @@ def test_time_of_an_edit_is_a_median_with_its_range(board):
     cell = row_of(board, "good").cells["edit_seconds"]
     assert (cell.value, cell.lo, cell.hi, cell.interval, cell.n_concepts) == (5.5, 1.5, 9.5, "range", 9)
     control = row_of(board, "unedited").cells["edit_seconds"]
-    assert (control.value, control.note) == (None, "a control has none")
+    assert (control.value, control.note) == (None, "no edit was made")
     weights = row_of(board, "good").cells["weights_changed"]
     assert (weights.value, weights.lo, weights.hi) == (5 * 1_050_000, 1_050_000, 9 * 1_050_000)
     memory = row_of(board, "good").cells["peak_mem_mb"]
@@ -95,7 +95,7 @@ def test_scores_without_verdicts_make_a_board_without_them(scores):
     cell = row_of(board, "good").cells["verdict"]
     assert (cell.value, cell.note) == (None, "it was not recorded")
     assert row_of(board, "good").unsound == ()
-    assert row_of(board, "unedited").cells["verdict"].note == "a control has none"
+    assert row_of(board, "unedited").cells["verdict"].note == "no edit was made"
 
 
 def test_a_method_changes_nothing_in_the_row_of_another(board, scores):
@@ -174,7 +174,7 @@ def test_values_relative_to_the_controls(board):
     assert found["retain_ratio"].value == pytest.approx(ratio)
     assert found["harmonic_mean_norm"].value == pytest.approx(float(harmonic_mean(expected, min(1.0, ratio))))
     assert found["forget_norm"].lo < expected < found["forget_norm"].hi
-    assert rows["unedited"]["forget_norm"].note == "a control has none"
+    assert rows["unedited"]["forget_norm"].note == "no edit was made"
     few = row_of(board_of(forgetting(4)), "middle").cells["harmonic_mean_norm"]
     assert few.interval == "wider"
     assert few.lo < few.value < few.hi
@@ -185,7 +185,7 @@ def test_no_relative_values_without_both_controls_or_without_a_span(scores):
     assert (alone.value, alone.note) == (None, "it needs complete rows of unedited and prompt-swap")
     table = score_table(METHODS[:3], CONCEPTS[:2], lambda m, e, c, p, s: True)
     cell = row_of(board_of(table), "good").cells["forget_norm"]
-    assert (cell.value, cell.note) == (None, "the controls do not span a range")
+    assert (cell.value, cell.note) == (None, "unedited and prompt-swap do not span a range")
 
 
 def test_columns_that_the_suite_does_not_show_are_kept_where_they_hold_a_value(scores):
@@ -366,3 +366,62 @@ def test_protocols_are_not_mixed(scores):
 
 def test_notes_of_the_caller_come_last(board, scores):
     assert board_of(scores, notes=["DDIM, 50 steps."]).notes == (*board.notes, "DDIM, 50 steps.")
+
+
+# ---------------------------------------------------------------- controls that are methods
+EXTRA = {"destroy": (0.1, 0.1), "aimless": (0.9, 0.4)}
+
+
+def with_controls(scores, names=tuple(EXTRA)):
+    """Return the scores with rows of more controls, which have edits and verdicts as methods have."""
+    still, retain = ({name: EXTRA[name][i] for name in EXTRA} for i in (0, 1))
+    more = score_table(list(names), CONCEPTS, random_decide(1, still, retain))
+    more = (
+        judge_edits(more, more["method"] == "destroy", "collapsed", "no text arrives") if "destroy" in names else more
+    )
+    return pd.concat([scores, more.assign(family="control")], ignore_index=True)
+
+
+def test_controls_stand_below_without_rank_the_bounds_first(scores):
+    board = board_of(with_controls(scores), controls={"destroy": "keys and values set to zero"})
+    assert [(row.method, row.rank, row.control) for row in board.rows[3:]] == [
+        ("prompt-swap", None, True),
+        ("unedited", None, True),
+        ("aimless", None, True),
+        ("destroy", None, True),
+    ]
+    assert "destroy is a control, without a rank: keys and values set to zero." in board.notes
+    assert "aimless is a control, without a rank: it is there to compare with." in board.notes
+    assert not any(note.startswith("No rank") for note in board.notes)
+    assert all(EXTRA.keys().isdisjoint({one.first, one.second}) for one in board.differences)
+
+
+def test_a_control_with_an_edit_has_the_values_of_an_edit(scores):
+    cells = row_of(board_of(with_controls(scores)), "destroy").cells
+    assert cells["edit_seconds"].value == 5.5
+    assert (cells["verdict"].value, cells["verdict"].n_concepts) == (0.0, 9)
+    assert cells["forget_norm"].value == pytest.approx(
+        (cells["forget"].value - 0.0) / 1.0, abs=0.2
+    )  # the bounds are near 0 and 1 here
+    base = row_of(board_of(scores), "unedited").cells["retain"].value
+    assert cells["retain_ratio"].value == pytest.approx(cells["retain"].value / base)
+    unsound = row_of(board_of(with_controls(scores)), "destroy").unsound
+    assert [(one.verdict, one.edits) for one in unsound] == [("collapsed", 9)]
+
+
+@pytest.mark.parametrize("names", [("destroy",), ("aimless",), ("destroy", "aimless")])
+def test_controls_change_nothing_of_any_other_row(scores, board, names):
+    other = board_of(with_controls(scores, names))
+    for row in board.rows:
+        assert row_of(other, row.method) == row
+    assert other.differences == board.differences
+    assert [one for one in other.by_concept if one.method not in names] == list(board.by_concept)
+    assert [matrix for matrix in other.matrices if matrix.method not in names] == list(board.matrices)
+    for one, two in zip(board.slices, other.slices, strict=True):
+        assert {m: cells for m, cells in two.cells.items() if m not in names} == one.cells
+
+
+def test_a_methods_row_is_no_control_because_of_its_name(scores):
+    """The table decides: a method called like a control of another package is ranked."""
+    board = board_of(with_controls(scores).assign(family=lambda t: t["family"].where(t["method"] != "aimless", "mine")))
+    assert (row_of(board, "aimless").control, row_of(board, "aimless").rank) == (False, 4)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 import pluggy
 from pydantic import Field
@@ -58,6 +58,17 @@ class Params(Frozen):
         They enter the edit key. Called while planning, so it must not import torch.
         """
         return {}
+
+    def with_presets(self, presets: Mapping[str, Mapping[str, Any]]) -> Self:
+        """Return the parameters in a suite with these presets, by method.
+
+        For a method that runs another one: that one's edit should be the edit that it makes in this suite. A method's
+        own preset is in its parameters already. Called while planning, before the key is made.
+
+        Raises:
+            UserError: a parameter of the other method is wrong.
+        """
+        return self
 
 
 P = TypeVar("P", bound=Params)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from safetensors import SafetensorError, safe_open
 
-from unlearnbench.plan import CONTROLS, Cell, Plan
-from unlearnbench.results import EFFECTS, PER_EDIT
+from unlearnbench.results import CONTROL, EFFECTS, PER_EDIT
 from unlearnbench.verdict import REPORT, stored_verdict
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from unlearnbench.execute import Outcome, Run
+    from unlearnbench.plan import Cell, Plan
     from unlearnbench.store import Store
 
 
@@ -45,7 +45,7 @@ def _rows(plan: Plan, cell: Cell, run: Run, store: Store) -> list[dict[str, Any]
         "protocol": plan.protocol,
         "method": cell.method,
         "plugin": plugin,
-        "family": "control" if cell.method in CONTROLS else plan.entries[cell.method].plugin.distribution,
+        "family": CONTROL if plan.is_control(cell.method) else plan.entries[cell.method].plugin.distribution,
         "method_seed": method_seed,
         "forget": cell.forget,
         "concept": cell.concept.id,

@@ -13,7 +13,7 @@ from unlearnbench.cells import Cell, all_cells, concept_cells
 from unlearnbench.columns import COLUMNS, ColumnInfo
 from unlearnbench.comparison import Difference
 from unlearnbench.errors import UserError
-from unlearnbench.measures import CONTROLS, Measures
+from unlearnbench.measures import BOUNDS, Measures
 from unlearnbench.notes import board_notes
 from unlearnbench.published import PublishedTable
 from unlearnbench.results import validate
@@ -60,7 +60,7 @@ class Row(Frozen):
     method: str = Field(description="label of the row")
     plugin: str
     family: str = Field(description="distribution of the method; control for a control")
-    control: bool = Field(description="a control is no competitor: it shows the floor or the ceiling, without a rank")
+    control: bool = Field(description="a control is no competitor: it is there to compare with, without a rank")
     rank: int | None = Field(description="by the column that ranks; none = a control, or scores are missing")
     group: str = Field("", description="methods that share a letter are not told apart; '' = not compared")
     cells: dict[Column, Cell]
@@ -68,6 +68,11 @@ class Row(Frozen):
     failures: tuple[Failure, ...] = ()
     unsound: tuple[Unsound, ...] = Field((), description="edits whose verdict is not ok")
     not_run: tuple[str, ...] = Field((), description="forgotten concepts of the board that the method was not run on")
+
+    @property
+    def unedited(self) -> bool:
+        """Tell whether there is no edit behind the row: it shows the unedited model, whatever that is asked for."""
+        return self.method in BOUNDS
 
     def count(self, status: Status) -> int:
         """Return how many edits failed or were skipped, entirely or in part."""
@@ -149,6 +154,7 @@ def make_board(
     rank_by: Column = "harmonic_mean",
     judge: str | None = None,
     notes: Sequence[str] = (),
+    controls: Mapping[str, str] | None = None,
     provenance: Mapping[str, str] | None = None,
     published: Sequence[PublishedTable] = (),
     draws: int = 2000,
@@ -164,6 +170,7 @@ def make_board(
         rank_by: the column that ranks the methods, in its own direction.
         judge: name of the judge whose answers count; needed if the table has several.
         notes: remarks of the caller; they follow those of the board.
+        controls: what a control is, in words, by the name of its plugin.
         provenance: how the scores were made, in words.
         published: tables of papers to stand beside the measured rows.
         draws: bootstrap draws; their generator is seeded from the protocol digest.
@@ -211,7 +218,7 @@ def make_board(
         matrices=tuple(Matrix(method=row.method, shows=_shows(measures, row.method)) for row in rows),
         provenance=dict(provenance or {}),
         published=tuple(published),
-        notes=(*board_notes(measures, order, draws), *notes),
+        notes=(*board_notes(measures, order, draws, controls or {}), *notes),
     )
 
 
@@ -259,7 +266,7 @@ def _row(measures: Measures, place: ranking.Place, cells: dict[Column, Cell]) ->
         method=place.method,
         plugin=str(own["plugin"].iloc[0]),
         family=str(own["family"].iloc[0]),
-        control=place.method in CONTROLS,
+        control=place.method in measures.controls,
         rank=place.rank,
         group=place.group,
         cells=cells,

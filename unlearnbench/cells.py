@@ -10,7 +10,7 @@ from pydantic import Field
 from unlearnbench import resampling, stats
 from unlearnbench.api import Frozen
 from unlearnbench.columns import COLUMNS
-from unlearnbench.measures import COMPOSITES, CONTROLS, Measures, Quantity
+from unlearnbench.measures import BOUNDS, COMPOSITES, Measures, Quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,8 +60,8 @@ def make_cell(measures: Measures, method: str, column: Column) -> Cell:
     """Return the cell of a method and a column."""
     rows = measures.methods[method]
     info = COLUMNS[column]
-    if not info.controls and method in CONTROLS:
-        return Cell(value=None, note="a control has none")
+    if not info.controls and method in BOUNDS:
+        return Cell(value=None, note="no edit was made")
     if column in OF_FORGOTTEN:
         return _of_forgotten(measures, method, column, rows)
     if column in resampling.RATES:

@@ -19,7 +19,7 @@ class ColumnInfo(Frozen):
     low: float = Field(description="least possible value")
     high: float | None = Field(description="greatest possible value; none = unbounded")
     unit: str = Field(description="'1' for a share or a ratio")
-    controls: bool = Field(True, description="whether a control can have a value")
+    controls: bool = Field(True, description="whether a control that makes no edit can have a value")
     description: str
 
     def better(self, first: float, second: float) -> bool:

@@ -18,7 +18,7 @@ from unlearnbench.errors import PrerequisiteError, UserError
 from unlearnbench.verdict import Verdict, stored_verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from unlearnbench.machine import Machine
     from unlearnbench.plan import Plan
@@ -57,9 +57,9 @@ class Run:
         """Return the tasks that failed themselves, not those that they block."""
         return [o for o in self.outcomes.values() if o.status == "failed"]
 
-    def unsound(self) -> list[Verdict]:
-        """Return the verdicts that are not ok."""
-        return [v for v in self.verdicts.values() if v.word != "ok"]
+    def unsound(self, besides: Collection[str] = ()) -> list[Verdict]:
+        """Return the verdicts that are not ok, those on some edits left out."""
+        return [v for key, v in self.verdicts.items() if v.word != "ok" and key not in besides]
 
 
 class SerialExecutor:

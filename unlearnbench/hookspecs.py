@@ -27,10 +27,12 @@ class MethodSpec:
         target: "package.module:Class" of the `Method`; imported only when the method runs.
         params: "package.module:Class" of its `Params`, in a module that imports nothing heavy.
         summary: one line for `list`, of at most 200 characters.
-        paper: where the method comes from.
+        paper: where the method comes from; may be empty for a control.
         edits: patterns of the tensors that it changes; `unlearnbench check` holds it to them.
         quick: parameters, such as few steps, with which a small random model is edited in seconds; `unlearnbench check`
             uses them where the caller gives no others.
+        control: it is no competitor but something to compare with: its row stands on boards without a rank, and a
+            verdict on its edits, whatever it is, fails no run.
     """
 
     name: str
@@ -40,6 +42,7 @@ class MethodSpec:
     paper: str
     edits: tuple[str, ...] = ()
     quick: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    control: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from unlearnbench import resampling, stats
 from unlearnbench.balance import Balance
 from unlearnbench.identity import seed_of
 from unlearnbench.plan import PROMPT_SWAP, UNEDITED
-from unlearnbench.results import PER_EDIT
+from unlearnbench.results import CONTROL, PER_EDIT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from unlearnbench.spec import Column
     from unlearnbench.stats import Floats
 
-CONTROLS: Final = (PROMPT_SWAP, UNEDITED)  # from the ceiling to the floor
+BOUNDS: Final = (PROMPT_SWAP, UNEDITED)  # the ceiling and the floor: controls that make no edit
 COMPOSITES: Final[tuple[Column, ...]] = ("harmonic_mean", "forget_norm", "retain_ratio", "harmonic_mean_norm")
 _TEXT: Final = [
     "method", "plugin", "family", "forget", "concept", "kind", "role", "prompt_kind", "status", "reason", "verdict",
@@ -39,7 +39,7 @@ class Quantity:
         linear: [forget] one value per forgotten concept, of which `value` is the mean (delta method where it is no
             mean); NaN = no score.
         paired: [forget] the value of each concept alone, for tests over concepts; a function of the method's own
-            images on that concept and of nothing but the controls besides.
+            images on that concept and of nothing but the bounds besides.
     """
 
     value: float
@@ -62,6 +62,7 @@ class Measures:
         scores: the columns of the table that values need; label is 1, 0 or NaN.
         methods: the rows of each method.
         edits: the rows of each method and forgotten concept that it was run on.
+        controls: the rows that are no competitors: the bounds, then others by name.
     """
 
     def __init__(
@@ -77,6 +78,8 @@ class Measures:
         self.methods = dict(iter(self.scores.groupby("method")))
         self.edits = dict(iter(self.scores.groupby(["method", "forget"])))
         self.labels = resampling.label_array(scores)
+        marked = set(self.scores.loc[self.scores["family"] == CONTROL, "method"])
+        self.controls = (*(n for n in BOUNDS if n in marked), *sorted(marked - set(BOUNDS)))
         generator = np.random.default_rng(seed_of("bootstrap", str(scores["protocol"].iloc[0])))
         unit, weights = resampling.unit_weights(self.labels), resampling.resample(self.labels, generator, draws)
         self.concepts: dict[Column, Floats] = {}  # [method, forget]
@@ -121,12 +124,13 @@ class Measures:
 
     def lacks(self, method: str) -> str:
         """Return why a method has no normalised value, or ''."""
-        if not all(self.complete(name) for name in CONTROLS):
+        if not all(self.complete(name) for name in BOUNDS):
             return f"it needs complete rows of {UNEDITED} and {PROMPT_SWAP}"
         if not self.complete(method):
             return "some forgotten concepts have no score"
         _, floor, ceiling = self._rows("forget", method)
-        return "" if ceiling > floor and self._rows("retain", method)[1] > 0.0 else "the controls do not span a range"
+        spans = ceiling > floor and self._rows("retain", method)[1] > 0.0
+        return "" if spans else f"{UNEDITED} and {PROMPT_SWAP} do not span a range"
 
     def quantity(self, method: str, column: Column) -> Quantity:
         """Return a rate or a composite column of a method."""

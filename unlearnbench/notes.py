@@ -6,17 +6,31 @@ from typing import TYPE_CHECKING
 
 from unlearnbench.cells import SMALL, make_cell
 from unlearnbench.columns import COLUMNS
-from unlearnbench.measures import CONTROLS
+from unlearnbench.measures import BOUNDS
 from unlearnbench.plan import PROMPT_SWAP, UNEDITED
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from unlearnbench.measures import Measures
     from unlearnbench.ranking import Ranking
 
 
-def board_notes(measures: Measures, ranking: Ranking, draws: int) -> list[str]:
-    """Return the remarks of a board, in the order a reader needs them."""
-    return [*_intervals(measures, draws), *_ranks(measures, ranking), *_controls(measures)]
+def board_notes(measures: Measures, ranking: Ranking, draws: int, controls: Mapping[str, str]) -> list[str]:
+    """Return the remarks of a board, in the order a reader needs them.
+
+    Args:
+        measures: the values.
+        ranking: the places.
+        draws: bootstrap draws.
+        controls: what a control is, in words, by the name of its plugin.
+    """
+    return [
+        *_intervals(measures, draws),
+        *_ranks(measures, ranking),
+        *_bounds(measures),
+        *_controls(measures, controls),
+    ]
 
 
 def _intervals(measures: Measures, draws: int) -> list[str]:
@@ -43,7 +57,7 @@ def _intervals(measures: Measures, draws: int) -> list[str]:
 
 def _ranks(measures: Measures, ranking: Ranking) -> list[str]:
     notes = []
-    methods = [place for place in ranking.places if place.method not in CONTROLS]
+    methods = [place for place in ranking.places if place.method not in measures.controls]
     title, percent = COLUMNS[ranking.column].title, f"{100 * (1.0 - measures.level):g} %"
     if any(place.group for place in methods):
         notes.append(
@@ -61,8 +75,8 @@ def _ranks(measures: Measures, ranking: Ranking) -> list[str]:
     return notes
 
 
-def _controls(measures: Measures) -> list[str]:
-    forget = {name: make_cell(measures, name, "forget").value for name in CONTROLS if name in measures.labels.methods}
+def _bounds(measures: Measures) -> list[str]:
+    forget = {name: make_cell(measures, name, "forget").value for name in BOUNDS if name in measures.labels.methods}
     notes = []
     if (ceiling := forget.get(PROMPT_SWAP)) is not None:
         notes.append(
@@ -74,4 +88,13 @@ def _controls(measures: Measures) -> list[str]:
             f"{UNEDITED} is a control: its forget {floor:.3f} is the floor: what the judge misses, and prompts that "
             "the model fails."
         )
+    return notes
+
+
+def _controls(measures: Measures, words: Mapping[str, str]) -> list[str]:
+    notes = []
+    for name in measures.controls:
+        if name not in BOUNDS:
+            what = words.get(str(measures.methods[name]["plugin"].iloc[0]), "it is there to compare with")
+            notes.append(f"{name} is a control, without a rank: {what}.")
     return notes

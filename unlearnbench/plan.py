@@ -20,7 +20,7 @@ from unlearnbench.api import (
     Task,
 )
 from unlearnbench.errors import UserError
-from unlearnbench.identity import canonical_json, digest
+from unlearnbench.identity import digest
 from unlearnbench.several import groups, label_of
 from unlearnbench.spec import Dtype, EditTask, Origin, Ref, Retained, SampleTask, ScoreTask, Suite
 from unlearnbench.suites import explain
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 UNEDITED = "unedited"
 PROMPT_SWAP = "prompt-swap"
-CONTROLS = (UNEDITED, PROMPT_SWAP)
+CONTROLS = (UNEDITED, PROMPT_SWAP)  # what every run has; other controls are methods whose spec says so
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,14 @@ class Plan:
     samples: dict[str, SampleTask] = field(default_factory=dict)
     scores: dict[str, ScoreTask] = field(default_factory=dict)
     cells: list[Cell] = field(default_factory=list)
+
+    def is_control(self, label: str) -> bool:
+        """Tell whether a row is a control."""
+        return label not in self.entries or self.entries[label].spec.control
+
+    def control_edits(self) -> frozenset[str]:
+        """Return the keys of the edits of controls."""
+        return frozenset(c.edit for c in self.cells if c.edit is not None and self.is_control(c.method))
 
     def images(self) -> int:
         """Return how many images the plan needs, shared ones counted once."""
@@ -164,6 +172,8 @@ def make_plan(
 ) -> Plan:
     """Make the plan of a run: the controls, then one edit for each method and forgotten concept.
 
+    A control that both the suite and `methods` name, with the same parameters, runs once.
+
     Args:
         suite: the suite, already narrowed.
         dataset: its data set.
@@ -175,7 +185,8 @@ def make_plan(
         dtype: arithmetic of the edit.
 
     Raises:
-        UserError: a method or a parameter is unknown, or two rows would have the same label.
+        UserError: a method or a parameter is unknown, two rows would have the same label, or what the suite calls a
+            control is none.
     """
     arithmetic = suite.sampler.dtype or dtype
     if arithmetic != dtype and dtype != "float32":
@@ -189,11 +200,11 @@ def make_plan(
         plan.methods[label] = (label, 0)
         for group in groups(suite):
             _add_cells(plan, dataset, label, group, None)
-    for ref in methods:
+    for ref in (*_controls(suite, plugins, methods), *methods):
         entry = plugins.methods.get(ref.name)
         preset = suite.presets.get(entry.spec.name, {})
-        params = check_params(entry.load_params(), {**preset, **ref.params}, ref.name)
-        label = _label(ref)
+        params = check_params(entry.load_params(), {**preset, **ref.params}, ref.name).with_presets(suite.presets)
+        label = ref.label
         if label in plan.methods:
             raise UserError(f"two rows would be called '{label}'", "name each method once, or give it other parameters")
         plan.methods[label] = (entry.spec.name, method_seed)
@@ -217,6 +228,17 @@ def make_plan(
             plan.edits[key] = task
             _add_cells(plan, dataset, label, group, key)
     return plan
+
+
+def _controls(suite: Suite, plugins: Plugins, methods: Sequence[Ref]) -> list[Ref]:
+    """Return the controls of a suite that are not among the methods."""
+    for ref in suite.controls:
+        if not plugins.methods.get(ref.name).spec.control:
+            raise UserError(
+                f"suite {suite.name} calls '{ref.name}' a control, and it is a method", "run it with --method"
+            )
+    given = {ref.label for ref in methods}
+    return [ref for ref in suite.controls if ref.label not in given]
 
 
 def protocol_fields(
@@ -245,12 +267,6 @@ def protocol_fields(
             "fingerprint": judge.fingerprint,
         },
     }
-
-
-def _label(ref: Ref) -> str:
-    """Return the row label: the name, and the parameters that were given for it."""
-    given = ",".join(f"{k}={canonical_json(v).strip(chr(34))}" for k, v in sorted(ref.params.items()))
-    return f"{ref.name}[{given}]" if given else ref.name
 
 
 def _add_cells(plan: Plan, dataset: ConceptDataset, label: str, group: Sequence[str], edit: str | None) -> None:

@@ -144,7 +144,9 @@ def _read(folder: Path) -> Results:
 def _identity(plan: Plan, label: str) -> str:
     """Return the digest of the code and the parameters behind a row; its method seed is no part of it."""
     edits = [plan.edits[cell.edit] for cell in plan.cells if cell.method == label and cell.edit is not None]
-    return digest([{"method": t.method, "origin": t.origin.model_dump(), "params": t.params} for t in edits[:1]])
+    made = [{"method": t.method, "origin": t.origin.model_dump(), "params": t.params} for t in edits[:1]]
+    read = [{"reads": t.reads} for t in edits[:1] if t.reads]  # such as the code of another method that a control runs
+    return digest([*made, *read])
 
 
 def _file_name(label: str) -> str:

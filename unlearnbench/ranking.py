@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from unlearnbench.cells import SMALL
 from unlearnbench.columns import COLUMNS
 from unlearnbench.comparison import Difference, differences
-from unlearnbench.measures import COMPOSITES, CONTROLS, Measures
+from unlearnbench.measures import COMPOSITES, Measures
 from unlearnbench.significance import shared_ranks, tie_groups
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def rank(measures: Measures, cells: Mapping[str, Cell], column: Column) -> Ranki
             return True, 0.0, method
         return False, round(-value if info.direction == "higher" else value, 12), method
 
-    methods = [name for name in measures.labels.methods if name not in CONTROLS]
+    methods = [name for name in measures.labels.methods if name not in measures.controls]
     ranked = sorted((m for m in methods if measures.complete(m) and cells[m].value is not None), key=order)
     rest = sorted((m for m in methods if m not in ranked), key=order)
     testable = column in measures.concepts or column in COMPOSITES
@@ -67,12 +67,11 @@ def rank(measures: Measures, cells: Mapping[str, Cell], column: Column) -> Ranki
         ranks, groups = shared_ranks(len(ranked), apart), tie_groups(len(ranked), apart)
     else:
         ranks = [1 + sum(order(other)[1] < order(method)[1] for other in ranked) for method in ranked]
-    controls = [name for name in CONTROLS if name in measures.labels.methods]
     return Ranking(
         column=column,
         places=(
             *(Place(*place) for place in zip(ranked, ranks, groups, strict=True)),
-            *(Place(name) for name in (*rest, *controls)),
+            *(Place(name) for name in (*rest, *measures.controls)),
         ),
         differences=tuple(found),
     )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 SCHEMA_VERSION: Final = 4
+CONTROL: Final = "control"  # the family of controls; that of a method is its distribution
 _FOOTER: Final = b"unlearnbench.scores"
 _TEXT, _COUNT, _NUMBER, _FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 SCHEMA: Final = pa.schema(
@@ -48,16 +49,16 @@ SCHEMA: Final = pa.schema(
         pa.field("edit_key", _TEXT, nullable=False),
         pa.field("sample_key", _TEXT, nullable=False),
         pa.field("score_key", _TEXT, nullable=False),
-        pa.field("edit_seconds", _NUMBER),  # null: a control, or no edit was made
-        pa.field("peak_mem_mb", _NUMBER),  # null: a control, or it was not measured
-        pa.field("weights_changed", _NUMBER),  # null: a control, or no edit was made
+        pa.field("edit_seconds", _NUMBER),  # null: no edit was made, as for the unedited model
+        pa.field("peak_mem_mb", _NUMBER),  # null: as above, or it was not measured
+        pa.field("weights_changed", _NUMBER),  # null: no edit was made
         pa.field("target_residual", _NUMBER),  # null: as above, or there is no prompt to measure it by
         pa.field("retain_drift", _NUMBER),
         pa.field("nullspace_leakage", _NUMBER),
         pa.field("change_norm", _NUMBER),
         pa.field("change_rank", _NUMBER),
         pa.field("share_changed", _NUMBER),
-        pa.field("verdict", _TEXT),  # null: a control, or the edit was made before there were verdicts
+        pa.field("verdict", _TEXT),  # null: no edit was made, or it was made before there were verdicts
         pa.field("verdict_reason", _TEXT),
         pa.field("status", _TEXT, nullable=False),
         pa.field("reason", _TEXT, nullable=False),  # why the row is not "ok"

@@ -128,8 +128,9 @@ class Session:
         return self.place
 
     def plan(
-        self, methods: Sequence[str], *, seed: int, dtype: Dtype, weights: Sequence[str] = (), label: str = LABEL
-    ) -> Plan:
+        self, methods: Sequence[str], *, seed: int, dtype: Dtype, weights: Sequence[str] = (), label: str = LABEL,
+        control: bool = False,
+    ) -> Plan:  # fmt: skip
         """Plan the controls, the given methods, and weights that were made elsewhere.
 
         Args:
@@ -138,6 +139,7 @@ class Session:
             dtype: what the weights are kept and edited in.
             weights: 'PATH' or 'CONCEPT=PATH' for each forgotten concept; none = there are none.
             label: of the row of the weights.
+            control: whether that row is a control.
 
         Raises:
             UserError: a method or one of its parameters is unknown, or weights do not fit the model.
@@ -145,7 +147,7 @@ class Session:
         """
         plugins, refs = self.plugins, [Ref(name=name, params=self.params.get(name, {})) for name in methods]
         if weights:
-            row = WeightsRow.find(label, parse_weights(weights, self.suite, self.dataset), self.folder)
+            row = WeightsRow.find(label, parse_weights(weights, self.suite, self.dataset), self.folder, control=control)
             plugins, refs = row.join(plugins), [*refs, Ref(name=label)]
         return make_plan(
             self.suite,

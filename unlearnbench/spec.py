@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from unlearnbench.api import ConceptId, Frozen, PromptKind, Question, Request, Task
 from unlearnbench.dataset import left_out
-from unlearnbench.identity import digest
+from unlearnbench.identity import canonical_json, digest
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 Several = Literal["apart", "together", "sequence"]
@@ -43,6 +43,12 @@ class Ref(Frozen):
     name: str = Field(min_length=1)
     params: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def label(self) -> str:
+        """Return the row label: the name, and the parameters that were given for it."""
+        given = ",".join(f"{k}={canonical_json(v).strip(chr(34))}" for k, v in sorted(self.params.items()))
+        return f"{self.name}[{given}]" if given else self.name
+
 
 def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(set(values)) != len(values):
@@ -51,6 +57,13 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 Distinct = AfterValidator(_distinct)
+
+
+def _distinct_rows(values: tuple[Ref, ...]) -> tuple[Ref, ...]:
+    _distinct(tuple(ref.label for ref in values))
+    return values
+
+
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), Distinct]
 
@@ -110,6 +123,9 @@ class Suite(Frozen):
     )
     presets: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="method -> parameters that differ from the method's defaults in this suite"
+    )
+    controls: Annotated[tuple[Ref, ...], AfterValidator(_distinct_rows)] = Field(
+        (), description="controls that every run of the suite has, beside unedited and prompt-swap"
     )
     cost: Cost | None = Field(None, description="for the estimate of `run --dry-run`")
 

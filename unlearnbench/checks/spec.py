@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from unlearnbench.api import ConceptDataset, Evaluator, Method, Params
-from unlearnbench.checks.outcome import Failed, demand
+from unlearnbench.checks.outcome import Failed, Skipped, demand
 from unlearnbench.checks.run import Check
 from unlearnbench.identity import canonical_json
 from unlearnbench.plan import CONTROLS
@@ -93,6 +93,8 @@ def check_target(subject: Subject) -> None:
 
 def check_source_is_named(subject: Subject) -> None:
     """Does the docstring of the class name its source: a paper with its year, an arXiv id, a DOI or a URL?"""
+    if getattr(subject.spec, "control", False):
+        raise Skipped("a control is no paper's method")
     target = subject.entry.load()
     text = inspect.getdoc(target) or ""
     demand(text, f"{target.__name__} has no docstring: say what it does, and name the paper")

@@ -59,7 +59,7 @@ def list_command(kind: str, dataset: str | None, as_json: bool) -> None:
     if as_json:
         _echo_json(rows)
     elif rows:
-        _table([(*(str(row[c]) for c in columns[:2]), _with_file(row, columns[2])) for row in rows])
+        _table([(*(str(row[c]) for c in columns[:2]), _told(row, columns[2])) for row in rows])
     else:
         click.echo(f"no {kind} are installed", err=True)
     for record in plugins.failed():
@@ -69,8 +69,9 @@ def list_command(kind: str, dataset: str | None, as_json: bool) -> None:
         click.echo("Type `unlearnbench plugins --failed` for what can be done.", err=True)
 
 
-def _with_file(row: Mapping[str, Any], column: str) -> str:
-    return f"{row[column]}\n{row['file']}" if row.get("file") else str(row[column])
+def _told(row: Mapping[str, Any], column: str) -> str:
+    text = f"control: {row[column]}" if row.get("control") else str(row[column])
+    return f"{text}\n{row['file']}" if row.get("file") else text
 
 
 def _read(sources: Sequence[Entry[DatasetSpec]], *, alone: bool = False) -> Iterator[tuple[str, ConceptDataset]]:

@@ -149,7 +149,9 @@ def make(results: Results, scores: pd.DataFrame, tables: Sequence[str] = ()) -> 
         UserError: there is no such published table, or the scores make no board.
     """
     from unlearnbench.board import Identified, make_board
+    from unlearnbench.plugins import load_plugins
     from unlearnbench.published import table
+    from unlearnbench.results import CONTROL
 
     suite, fields = results.suite, results.fields
     model = Identified(id=suite.model.id, fingerprint=fields["model"])
@@ -168,7 +170,7 @@ def make(results: Results, scores: pd.DataFrame, tables: Sequence[str] = ()) -> 
         if (scores["plugin"] == method).any():
             presets[method] = ", ".join(f"{name} {value}" for name, value in sorted(preset.items()))
             notes.append(f"The suite sets for {method}: {presets[method]}.")
-    families = scores.loc[scores["family"] != "control", ["method", "family"]].drop_duplicates()
+    families = scores.loc[scores["family"] != CONTROL, ["method", "family"]].drop_duplicates()
     provenance = {
         "suite": f"{suite.name}, version {suite.version}",
         "data set": suite.dataset,
@@ -191,6 +193,7 @@ def make(results: Results, scores: pd.DataFrame, tables: Sequence[str] = ()) -> 
         model=model,
         rank_by=ranks[0] if ranks else "harmonic_mean",
         notes=notes,
+        controls={e.spec.name: e.spec.summary for e in load_plugins().methods if e.spec.control},
         provenance=provenance,
         published=[table(name) for name in tables],
     )

@@ -18,7 +18,7 @@ from unlearnbench.cli.options import (
     several_options,
     store_option,
 )
-from unlearnbench.errors import ExitCode
+from unlearnbench.errors import ExitCode, UserError
 from unlearnbench.suites import DEFAULT_SUITE, OWN_CONCEPT_SUITE
 
 
@@ -46,6 +46,7 @@ from unlearnbench.suites import DEFAULT_SUITE, OWN_CONCEPT_SUITE
     help="Evaluate an edit made elsewhere: an edit file, safetensors, a diffusers or a LoRA folder; one a concept.",
 )
 @click.option("--label", default="weights", show_default=True, metavar="NAME", help="Row of --weights.")
+@click.option("--control", is_flag=True, help="The row of --weights is a control: it gets no rank.")
 @several_options
 @model_options("Shipped model, folder, or hub id of a Stable Diffusion 1.x or 2.x pipeline.  [default: the suite's]")
 @click.option("--evaluator", metavar="NAME", help="Judge.  [default: the suite's]")
@@ -77,18 +78,20 @@ from unlearnbench.suites import DEFAULT_SUITE, OWN_CONCEPT_SUITE
 )
 def run_command(
     suite: str | None, methods: tuple[str, ...], concepts: tuple[str, ...], several: Any, concept_file: Path | None,
-    weights: tuple[str, ...], label: str, model: str | None, revision: str | None, evaluator: str | None,
+    weights: tuple[str, ...], label: str, control: bool, model: str | None, revision: str | None, evaluator: str | None,
     sampling_seeds: tuple[int, ...], seed: int, params: tuple[str, ...], device: str, dtype: Any, batch_size: int,
     store_root: Path | None, reuse: Any, dry_run: bool, form: str,
 ) -> int:  # fmt: skip
     """Run methods on SUITE (default: emoji-quick) and show the board.
 
     What is stored already is not made again: interrupt it, and the same command goes on. Exits with 1 if a task failed
-    or an edit is not ok.
+    or an edit is not ok; the verdict on a control's edit does not count.
     """
     from unlearnbench.plugins import load_plugins
     from unlearnbench.session import Session
 
+    if control and not weights:
+        raise UserError("--control is about a row of --weights, and there is none", "name the weights with --weights")
     plugins = load_plugins()
     session = Session.open(
         plugins,
@@ -105,7 +108,7 @@ def run_command(
     )
     for note in session.notes:
         click.echo(f"note: {note}", err=True)
-    plan = session.plan(methods, seed=seed, dtype=dtype, weights=weights, label=label)
+    plan = session.plan(methods, seed=seed, dtype=dtype, weights=weights, label=label, control=control)
     store = open_store(store_root)
     if dry_run:
         from unlearnbench.cost import describe
@@ -126,7 +129,7 @@ def run_command(
         if run.images
         else ""
     )
-    unsound = run.unsound()
+    unsound = run.unsound(besides=plan.control_edits())
     failures = len(run.failed())
     told = [f"{failures} task{'s' if failures > 1 else ''} failed; "] if failures else []
     told += [f"{len(unsound)} edit{'s are' if len(unsound) > 1 else ' is'} not ok; "] if unsound else []

@@ -51,7 +51,7 @@ def method_grid(board: Board) -> Grid:
     rows = []
     for row in board.rows:
         base = row.cells["harmonic_mean"]
-        cells = [rank_of(row), row.method, *(both(row.cells[c.name], c, row.control) for c in board.columns)]
+        cells = [rank_of(row), row.method, *(both(row.cells[c.name], c, row.unedited) for c in board.columns)]
         cells += [str(base.n_concepts), f"{base.n_images:,}"]
         rows.append((*cells, *([", ".join(marks(row, len(board.forget)))] if incomplete else [])))
     if incomplete:
@@ -84,7 +84,7 @@ def slice_grid(board: Board, by: str) -> Grid:
         for row in board.rows:
             if row.method in part.cells:
                 cells = part.cells[row.method]
-                texts = (both(cells[column.name], column, row.control) for column in columns)
+                texts = (both(cells[column.name], column, row.unedited) for column in columns)
                 rows.append((part.name, row.method, *texts, str(len(part.forget))))
         rules.add(len(rows) - 1)
     header = ("prompts" if by == "prompt-kind" else "kind", "method", *(c.title for c in columns), "concepts")
@@ -125,9 +125,9 @@ def difference_grid(found: Sequence[Difference]) -> Grid:
     return Grid(("column", "difference", "median", "win/tie/loss", "p"), tuple(rows), frozenset({0}), 1)
 
 
-def both(cell: Cell, column: ColumnInfo, control: bool) -> str:
+def both(cell: Cell, column: ColumnInfo, unedited: bool) -> str:
     """Return a value and its interval."""
-    return " ".join(part for part in (value_of(cell, column, control), interval_of(cell, column)) if part)
+    return " ".join(part for part in (value_of(cell, column, unedited), interval_of(cell, column)) if part)
 
 
 def rank_of(row: Row) -> str:

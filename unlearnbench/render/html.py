@@ -12,8 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from unlearnbench.identity import short
-from unlearnbench.measures import CONTROLS
-from unlearnbench.plan import UNEDITED
+from unlearnbench.measures import BOUNDS
+from unlearnbench.plan import PROMPT_SWAP, UNEDITED
 from unlearnbench.render import grids, plots, text
 from unlearnbench.several import members
 
@@ -131,7 +131,7 @@ def _shown(row: Row, column: ColumnInfo) -> Shown:
     cell = row.cells[column.name]
     bounded = column.high is not None and cell.value is not None
     return Shown(
-        text=text.value_of(cell, column, row.control),
+        text=text.value_of(cell, column, row.unedited),
         interval=text.interval_of(cell, column),
         order="" if cell.value is None else repr(cell.value),
         share=_percent(cell.value, column) if bounded else None,
@@ -200,7 +200,7 @@ def _matrices(board: Board) -> list[tuple[str, bool, list[tuple[str, list[Heat]]
     base = shows.get(UNEDITED)
     found = []
     for method, own in shows.items():
-        if method in CONTROLS and (base is not None or method != UNEDITED):
+        if method in BOUNDS and (base is not None or method != UNEDITED):
             continue
         rows = []
         for e, forget in enumerate(board.forget):
@@ -236,7 +236,7 @@ def _galleries(board: Board, pictures: Sequence[Picture]) -> list[ImageGrid]:
     for forget in board.forget:
         own = [p for p in pictures if p.forget == forget]
         # prompt-swap samples other texts; the text of the prompt is that of the others.
-        first = {p.prompt_id: p for p in reversed(own) if p.method != CONTROLS[0]}
+        first = {p.prompt_id: p for p in reversed(own) if p.method != PROMPT_SWAP}
         rows = [
             GridRow(p.prompt, p.prompt_id.split("/")[1], p.concept, [by_place.get((forget, i, m)) for m in methods])
             for i, p in sorted(first.items(), key=lambda item: item[0])

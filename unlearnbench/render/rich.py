@@ -188,7 +188,7 @@ def concept_table(board: Board, rows: Sequence[Row]) -> Table:
 
 def _value(row: Row, column: ColumnInfo, stacked: bool, ranks: bool) -> Text:
     cell = row.cells[column.name]
-    shown = Text(text.value_of(cell, column, row.control), style="red" if cell.value is None and cell.n_failed else "")
+    shown = Text(text.value_of(cell, column, row.unedited), style="red" if cell.value is None and cell.n_failed else "")
     if ranks and not row.control:
         shown.stylize("bold")
     if interval := text.interval_of(cell, column):

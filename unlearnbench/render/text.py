@@ -49,10 +49,10 @@ def number(value: float, unit: str, digits: int = 3) -> str:
     return f"{value:,.0f}" if value >= 9.95 else f"{value:.1f}" if value >= 0.095 else f"{value:.2f}"
 
 
-def value_of(cell: Cell, column: ColumnInfo, control: bool) -> str:
-    """Return the value of a cell; 'n/a' = there is none, '-' = a control has no such value."""
+def value_of(cell: Cell, column: ColumnInfo, unedited: bool) -> str:
+    """Return the value of a cell; 'n/a' = there is none, '-' = only an edit has such a value."""
     if cell.value is None:
-        return "-" if control and not column.controls else "n/a"
+        return "-" if unedited and not column.controls else "n/a"
     if column.name == "verdict":
         return "ok" if cell.value == 1.0 else f"{round(cell.value * cell.n_concepts)} of {cell.n_concepts} ok"
     return number(cell.value, column.unit)
@@ -136,7 +136,7 @@ def remarks(board: Board) -> list[str]:
         reasons: dict[str, list[str]] = {}
         for column in board.columns:
             cell = row.cells[column.name]
-            if cell.value is None and cell.note not in told and not (row.control and not column.controls):
+            if cell.value is None and cell.note not in told and not (row.unedited and not column.controls):
                 reasons.setdefault(cell.note, []).append(column.title)
         lines += [f"{name}: n/a for {', '.join(titles)}: {plain(note)}" for note, titles in reasons.items()]
     return lines

@@ -75,15 +75,16 @@ class WeightsRow:
 
     label: str
     sources: Mapping[str, Source]
+    control: bool = False
 
     @classmethod
-    def find(cls, label: str, paths: Mapping[str, Path], model: Path) -> WeightsRow:
+    def find(cls, label: str, paths: Mapping[str, Path], model: Path, *, control: bool = False) -> WeightsRow:
         """Match the weights of each concept with a model.
 
         Raises:
             UserError: as `find_source`.
         """
-        return cls(label, {concept: find_source(path, model) for concept, path in paths.items()})
+        return cls(label, {concept: find_source(path, model) for concept, path in paths.items()}, control)
 
     def join(self, plugins: Plugins) -> Plugins:
         """Return the plugins, with this row among the methods.
@@ -136,7 +137,7 @@ class _WeightsEntry(Entry[MethodSpec]):
 def _entry(row: WeightsRow) -> Entry[MethodSpec]:
     spec = MethodSpec(
         name=row.label, target="unlearnbench.weights.method:Weights", params="", summary="weights made elsewhere",
-        paper="",
+        paper="", control=row.control,
     )  # fmt: skip
     record = PluginRecord("weights", "unlearnbench", version("unlearnbench"), __name__, __file__, "ok")
     return _WeightsEntry(spec, record, row.sources)
