@@ -397,16 +397,17 @@ def test_controls_stand_below_without_rank_the_bounds_first(scores):
 
 
 def test_a_control_with_an_edit_has_the_values_of_an_edit(scores):
-    cells = row_of(board_of(with_controls(scores)), "destroy").cells
-    assert cells["edit_seconds"].value == 5.5
-    assert (cells["verdict"].value, cells["verdict"].n_concepts) == (0.0, 9)
-    assert cells["forget_norm"].value == pytest.approx(
-        (cells["forget"].value - 0.0) / 1.0, abs=0.2
-    )  # the bounds are near 0 and 1 here
-    base = row_of(board_of(scores), "unedited").cells["retain"].value
-    assert cells["retain_ratio"].value == pytest.approx(cells["retain"].value / base)
-    unsound = row_of(board_of(with_controls(scores)), "destroy").unsound
-    assert [(one.verdict, one.edits) for one in unsound] == [("collapsed", 9)]
+    board = board_of(with_controls(scores))
+    own = row_of(board, "destroy")
+    assert own.cells["edit_seconds"].value == 5.5
+    assert (own.cells["verdict"].value, own.cells["verdict"].n_concepts) == (0.0, 9)
+    assert [(one.verdict, one.edits) for one in own.unsound] == [("collapsed", 9)]
+    forget, floor, ceiling = (
+        row_of(board, name).cells["forget"].value for name in ("destroy", "unedited", "prompt-swap")
+    )
+    assert own.cells["forget_norm"].value == pytest.approx((forget - floor) / (ceiling - floor))
+    base = row_of(board, "unedited").cells["retain"].value
+    assert own.cells["retain_ratio"].value == pytest.approx(own.cells["retain"].value / base)
 
 
 @pytest.mark.parametrize("names", [("destroy",), ("aimless",), ("destroy", "aimless")])

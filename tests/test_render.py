@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 
 import jsonschema
+import pandas as pd
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
@@ -98,6 +99,34 @@ def test_board_looks_as_it_did(boards, shown, name, by, form):
 def test_published_tables_look_as_they_did(shown, form):
     board = board_of(table_of(9), published=[table("seed-2025"), table("hub")])
     assert rounded(render(board, form)) == shown
+
+
+@pytest.fixture(scope="module")
+def with_control() -> Board:
+    """Return a board with a control that has edits, the best of all rows, and what the suite's package says of it."""
+    complete = table_of(9)
+    best, edited = (complete[complete["method"] == name].reset_index(drop=True) for name in ("prompt-swap", "uce"))
+    answers = {"label": best["label"], "p_yes": best["p_yes"]}
+    more = edited.assign(method="filter", plugin="filter", family="control", **answers)
+    more = judge_edits(more, more["forget"] == "apple", "no-op", "nothing moved")
+    scores = pd.concat([complete, more], ignore_index=True)
+    return board_of(scores, controls={"filter": "prompts without the concept's <name>"})
+
+
+@pytest.mark.parametrize("form", ["rich", "md", "csv", "latex"])
+def test_a_board_with_a_control_that_has_edits(with_control, shown, form):
+    assert rounded(render(with_control, form)) == shown
+
+
+def test_controls_stand_below_the_methods_on_the_page(with_control):
+    page = render(with_control, "html")
+    rows = re.findall(r'<tr data-method="([^"]+)"[^>]*?( class="control")?>', page)
+    ranked = [row.method for row in with_control.rows if not row.control]
+    assert rows == [
+        *((name, "") for name in ranked),
+        *((n, ' class="control"') for n in ("prompt-swap", "unedited", "filter")),
+    ]
+    assert "filter is a control, without a rank: prompts without the concept&#39;s &lt;name&gt;." in page
 
 
 def test_json_looks_as_it_did(boards, shown):
