@@ -62,6 +62,46 @@ def test_an_edit_that_is_not_ok_ends_with_1_every_time(fake, call):
         assert "2 edits are not ok" in err
 
 
+def test_a_control_that_does_nothing_is_marked_and_fails_no_run(fake, call, tmp_path):
+    suite = tmp_path / "mine.toml"
+    text = Path(os.environ["FAKE_SUITE"]).read_text()
+    suite.write_text(text.replace("\n[sampler]", '\ncontrols = [{ name = "still" }]\n\n[sampler]', 1))
+    for arguments in (("letters-quick", "--method", "still"), (suite,)):
+        code, out, err = call("run", *arguments, "--device", "cpu", "-f", "md")
+        assert code == 0, err
+        (row,) = (line for line in out.splitlines() if line.startswith("| control | still"))
+        assert "2 of 2 no-op" in row
+        assert "- still is a control, without a rank: Idle for tests." in out
+        assert "no-op: still alpha: no tensor has another value" in " ".join(err.split())
+    # The suite and the command line name it: one row; and a method is not ok beside it.
+    code, out, err = call("run", suite, "--method", "still", "--method", "idle", "--device", "cpu", "-f", "csv")
+    assert code == 1
+    assert "2 edits are not ok" in err
+    assert len([line for line in out.splitlines() if line.startswith("still,forget,")]) == 1
+
+
+def test_a_method_is_no_control_of_a_suite(fake, call, tmp_path):
+    suite = tmp_path / "mine.toml"
+    text = Path(os.environ["FAKE_SUITE"]).read_text()
+    for given, what in (
+        ('[{ name = "shift" }]', "suite letters-quick calls 'shift' a control, and it is a method"),
+        ('[{ name = "stil" }]', "unknown method 'stil'"),
+        ('[{ name = "still" }, { name = "still" }]', "controls: lists an entry twice"),
+    ):
+        suite.write_text(text.replace("\n[sampler]", f"\ncontrols = {given}\n\n[sampler]", 1))
+        code, out, err = call("run", suite, "--method", "shift", "--device", "cpu")
+        assert (code, out) == (2, "")
+        assert what in err.splitlines()[0]
+
+
+def test_lists_mark_controls(fake, call):
+    listed = {row["name"]: row["control"] for row in json.loads(call("list", "methods", "--json")[1])}
+    assert (listed["still"], listed["idle"]) == (True, False)
+    words = " ".join(call("list", "methods")[1].split())
+    assert words.count("control: Idle for") == 1
+    assert "control true" in " ".join(call("show", "still")[1].split())
+
+
 def test_all_skipped_ends_with_1(fake, call):
     code, out, _ = call("run", "letters-quick", "--method", "picky", "--device", "cpu")
     assert code == 1

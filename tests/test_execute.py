@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -17,7 +18,7 @@ from unlearnbench.plugins import load_plugins
 from unlearnbench.progress import Reporter
 from unlearnbench.results import validate
 from unlearnbench.session import Session
-from unlearnbench.spec import Retained, Suite
+from unlearnbench.spec import Ref, Retained, Suite
 from unlearnbench.store import Store
 from unlearnbench.suites import narrow
 
@@ -152,6 +153,21 @@ def test_a_failing_edit_is_recorded_and_blocks_only_its_own_images(session, stor
     _, _, alone, _ = execute(session, Store(store.root.with_name("clean")), "shift")
     columns = ["concept", "prompt_id", "seed", "p_yes", "label"]
     pd.testing.assert_frame_equal(alone["shift"][columns], tables["shift"][columns])
+
+
+def test_controls_of_a_suite_change_neither_protocol_nor_any_other_task(session):
+    plans = []
+    for controls in ((), (Ref(name="still"),)):
+        asked = replace(session, suite=session.suite.model_copy(update={"controls": controls}))
+        plans.append(asked.plan(["shift"], seed=0, dtype="float32"))
+    bare, more = plans
+    assert bare.protocol == more.protocol
+    assert set(more.edits) - set(bare.edits) == more.control_edits()
+    assert set(bare.edits) < set(more.edits)
+    assert [cell for cell in more.cells if cell.method != "still"] == bare.cells
+    assert {label: more.is_control(label) for label in more.methods} == {
+        "unedited": True, "prompt-swap": True, "still": True, "shift": False,
+    }  # fmt: skip
 
 
 def test_a_broken_edit_is_stored_with_its_verdict_and_gives_no_images(session, store):

@@ -265,6 +265,13 @@ def test_an_edit_of_ours_gets_the_row_that_its_method_gets(fake, call, tmp_path)
     code, _, err = call(*common, "--weights", out, "--label", "by-hand")
     assert code == 0
     assert "edit" not in err.partition("scores:")[0]  # it is stored
+    code, table, err = call(*common, "--weights", out, "--label", "retrained", "--control")
+    assert code == 0, err
+    kept = {tuple(line.split(",")[:2]): line.split(",")[2:] for line in table.splitlines()}
+    assert kept["retrained", "forget"][0] == rows["shift", "forget"][0]
+    assert (kept["method", "column"][-2], kept["retrained", "forget"][-2], kept["shift", "forget"][-2]) == (
+        "control", "true", "false",
+    )  # fmt: skip
 
 
 def test_one_file_may_forget_several_concepts_together(fake, tmp_path):
@@ -286,6 +293,7 @@ def test_one_file_may_forget_several_concepts_together(fake, tmp_path):
         ("--together --weights alpha={x} --weights beta={x}", 2, "weights from elsewhere are one edit"),
         ("-c alpha --weights nowhere", 3, "there are no weights nowhere"),
         ("-c alpha --weights {x}", 2, "the model has no strange"),
+        ("-c alpha --control", 2, "--control is about a row of --weights"),
         ("-c alpha --weights {good} --label shift", 2, "there is a method 'shift'"),
         ("-c alpha --weights {good} --label A/B", 2, "--label A/B"),
     ],

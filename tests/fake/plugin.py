@@ -9,7 +9,14 @@ from unlearnbench.api import DatasetSpec, EvaluatorSpec, MethodSpec, ModelSource
 @hookimpl
 def unlearnbench_methods():
     return [
-        MethodSpec(name, f"fake_method:{cls}", "fake_params:ShiftParams", f"{cls} for tests", "no paper")
+        MethodSpec(
+            name,
+            f"fake_method:{cls}",
+            "fake_params:ShiftParams",
+            f"{cls} for tests",
+            "no paper",
+            control=name == "still",
+        )
         for name, cls in (
             ("shift", "Shift"),
             ("broken", "Broken"),
@@ -17,6 +24,7 @@ def unlearnbench_methods():
             ("other", "Shift"),
             ("nan", "NotANumber"),
             ("idle", "Idle"),
+            ("still", "Idle"),
         )
     ]
 
