@@ -23,7 +23,7 @@ from unlearnbench.errors import UserError
 from unlearnbench.identity import digest
 from unlearnbench.several import groups, label_of
 from unlearnbench.spec import Dtype, EditTask, Origin, Ref, Retained, SampleTask, ScoreTask, Suite
-from unlearnbench.suites import explain
+from unlearnbench.suites import controls_of, explain
 from unlearnbench.words import names
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def make_plan(
         plan.methods[label] = (label, 0)
         for group in groups(suite):
             _add_cells(plan, dataset, label, group, None)
-    for ref in (*_controls(suite, plugins, methods), *methods):
+    for ref in (*controls_of(suite, plugins, besides=methods), *methods):
         entry = plugins.methods.get(ref.name)
         preset = suite.presets.get(entry.spec.name, {})
         params = check_params(entry.load_params(), {**preset, **ref.params}, ref.name).with_presets(suite.presets)
@@ -228,17 +228,6 @@ def make_plan(
             plan.edits[key] = task
             _add_cells(plan, dataset, label, group, key)
     return plan
-
-
-def _controls(suite: Suite, plugins: Plugins, methods: Sequence[Ref]) -> list[Ref]:
-    """Return the controls of a suite that are not among the methods."""
-    for ref in suite.controls:
-        if not plugins.methods.get(ref.name).spec.control:
-            raise UserError(
-                f"suite {suite.name} calls '{ref.name}' a control, and it is a method", "run it with --method"
-            )
-    given = {ref.label for ref in methods}
-    return [ref for ref in suite.controls if ref.label not in given]
 
 
 def protocol_fields(

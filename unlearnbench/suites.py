@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from unlearnbench.api import Concept, ConceptDataset
-    from unlearnbench.spec import Several
+    from unlearnbench.spec import Ref, Several
 
 DEFAULT_SUITE = "emoji-quick"
 OWN_CONCEPT_SUITE = "own-concept"  # of `run --concept-file`: what a user's concept is evaluated beside
@@ -96,6 +96,21 @@ def narrow(
         if suite.retain.seed is not None and suite.retain.seed not in seeds:
             changes["retain"] = {**suite.retain.model_dump(), "seed": seeds[0]}
     return Suite.model_validate({**suite.model_dump(), **changes}) if changes else suite
+
+
+def controls_of(suite: Suite, plugins: Plugins, *, besides: Sequence[Ref] = ()) -> list[Ref]:
+    """Return the controls that a suite names, those left out that are among `besides` under the same label.
+
+    Raises:
+        UserError: there is no such method, or it is no control.
+    """
+    for ref in suite.controls:
+        if not plugins.methods.get(ref.name).spec.control:
+            raise UserError(
+                f"suite {suite.name} calls '{ref.name}' a control, and it is a method", "run it with --method"
+            )
+    given = {ref.label for ref in besides}
+    return [ref for ref in suite.controls if ref.label not in given]
 
 
 def find_concept(dataset: ConceptDataset, name: str) -> Concept:
