@@ -103,6 +103,21 @@ def test_t_uce_10_the_values_turn_towards_what_is_shown_too_rarely(model, asked)
     assert report["alpha"].tolist() == [[pytest.approx(0.4), pytest.approx(-0.4)]]
 
 
+@pytest.mark.parametrize(("shares", "towards"), [([0.1, 0.5], True), ([0.9, 0.5], False)])
+def test_t_uce_10_the_value_of_the_concept_comes_closer_to_what_is_rare_and_leaves_what_is_common(
+    model, asked, shares, towards
+):
+    """One attribute is off its share of one half, the other is not: alpha's sign is that of desired minus current."""
+    asked(lambda iteration, concept: shares)
+    old = weights_of(model)
+    changed, report = run(model, iterations=1, eta=1.0)
+    c, red = last(model, "cat"), last(model, "a red")
+    for name, W in old.items():
+        before, after = (torch.cosine_similarity(V @ c, W @ red, dim=0) for V in (W, changed[name].double()))
+        assert bool(after > before) is towards
+    assert report["alpha"].tolist() == [[pytest.approx(0.5 - shares[0]), 0.0]]
+
+
 def test_t_uce_10_the_loop_stops_when_every_gap_is_below_the_tolerance(model, asked):
     calls = asked(lambda iteration, concept: [0.1 + 0.12 * iteration, 0.9 - 0.12 * iteration])
     _, report = run(model, iterations=30)
