@@ -161,7 +161,8 @@ def fit(picture: Image.Image) -> Image.Image:
 
 
 def draw_sprites(vocabulary: Vocabulary, folder: Path) -> dict[str, Image.Image]:
-    """Return every sprite, keyed `subject/style`, from the tarballs in a folder."""
+    """Return every sprite, keyed `subject/style` or `subject-attribute/style`, from the tarballs in a folder."""
+    wanted = {name: icon for subject in vocabulary.subjects.values() for name, icon in subject.sprites.items()}
     sprites: dict[str, Image.Image] = {}
     codes: dict[str, list[str]] = {}
     for style, package in PACKAGES.items():
@@ -171,17 +172,17 @@ def draw_sprites(vocabulary: Vocabulary, folder: Path) -> dict[str, Image.Image]
             icons = parse(tarball, "icons.json")
             if style == "cartoon":
                 codes = code_points(parse(tarball, "chars.json"))
-        for subject in vocabulary.subjects.values():
-            document = vector_document(icons, subject.sprite)
+        for name, icon in wanted.items():
+            document = vector_document(icons, icon)
             rendered = bytes(resvg_py.svg_to_bytes(svg_string=document, height=VECTOR_SIZE))
-            sprites[f"{subject.id}/{style}"] = fit(Image.open(io.BytesIO(rendered)))
+            sprites[f"{name}/{style}"] = fit(Image.open(io.BytesIO(rendered)))
     with tarfile.open(fetch(PACKAGES["clay"], folder)) as tarball:
-        for subject in vocabulary.subjects.values():
-            names = [f"assets/{code}{end}.webp" for code in codes[subject.sprite] for end in ("", "-fe0f")]
-            found = next((content for content in (member(tarball, name) for name in names) if content), None)
+        for name, icon in wanted.items():
+            files = [f"assets/{code}{end}.webp" for code in codes[icon] for end in ("", "-fe0f")]
+            found = next((content for content in (member(tarball, file) for file in files) if content), None)
             if found is None:
-                raise UserError(f"the clay set has none of {names}", f"choose another sprite for {subject.id}")
-            sprites[f"{subject.id}/clay"] = fit(Image.open(io.BytesIO(found)))
+                raise UserError(f"the clay set has none of {files}", f"choose another sprite for {name}")
+            sprites[f"{name}/clay"] = fit(Image.open(io.BytesIO(found)))
     return sprites
 
 

@@ -1,26 +1,36 @@
-"""EmojiWorld as concept data sets: 20 concepts, alone or behind others, and the classes of a classifier."""
+"""EmojiWorld as concept data sets, one for each task and one to choose settings on."""
 
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-import yaml
+from PIL import Image
 
-from unlearnbench.api import Concept, ConceptDataset, ConceptKind
-from unlearnbench_emojiworld.vocabulary import Vocabulary
+from unlearnbench.api import Concept, ConceptDataset, ConceptKind, DataImage, ImageSplit
+from unlearnbench_emojiworld.concept_files import BIASED, HARMFUL, PLANTED, read_concepts
+from unlearnbench_emojiworld.vocabulary import Group, Vocabulary
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-CONCEPTS_FOLDER = Path(__file__).parent / "concepts"
+IMAGE_SIZE = 64
+TRAIN_SAMPLE, HELDOUT_SAMPLE, VARIANTS = 120, 60, 5
+# Steps through the combinations that share no factor with their number, so that a sample is spread over all of them.
+SAMPLE_STEP = 37
 
 
 class EmojiWorld(ConceptDataset):
-    """The concepts of `concepts/*.yaml`, objects first, then actions, scenes and styles."""
+    """The concepts of `concepts/*.yaml`, objects first, then actions, scenes and styles.
 
-    folder: ClassVar[str | None] = None
+    Attributes:
+        folders: where its concepts are, those of the first folder first.
+        groups: the subjects that a classifier chooses from. The first data sets know the general ones only, so that
+            boards that were measured when there were no others stay comparable.
+    """
+
+    folders: ClassVar[tuple[str, ...]] = ("",)
+    groups: ClassVar[tuple[Group, ...]] = ("general",)
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:
@@ -28,41 +38,107 @@ class EmojiWorld(ConceptDataset):
 
     @cached_property
     def concepts(self) -> Mapping[str, Concept]:
-        """Return the concepts by id, those of the folder first; a target that is among them is an overlap."""
-        own = [] if self.folder is None else read_concepts(CONCEPTS_FOLDER / self.folder)
-        read = [*own, *read_concepts(CONCEPTS_FOLDER)]
+        """Return the concepts by id, folder after folder; a target that is among them is an overlap."""
+        read = [concept for folder in self.folders for concept in read_concepts(folder)]
         known = {concept.id for concept in read}
-        return {concept.id: _with_overlap(concept) if concept.target.id in known else concept for concept in read}
+        return {c.id: _with_overlap(c) if c.target.id in known - {c.id} else c for c in read}
 
     def classes(self, kind: ConceptKind) -> Mapping[str, str]:
-        """Return every style for a style; every subject of the world, whatever its kind, for all else.
+        """Return every style for a style; every subject of the data set's groups, whatever its kind, for all else.
 
         An image shows one subject in one style, so an action is told apart from objects and scenes too.
         """
         if kind == "style":
-            displays = {c.id: c.display for c in self.concepts.values() if c.kind == "style"}
+            displays = {c.id: c.display for c in read_concepts() if c.kind == "style"}
             return {style: displays[style] for style in self._vocabulary.styles}
-        return {name: subject.names[0] for name, subject in self._vocabulary.subjects.items()}
+        return {name: subject.names[0] for name, subject in self._vocabulary.of_groups(*self.groups).items()}
 
 
 class Development(EmojiWorld):
     """Concepts that no board evaluates, for choosing the settings of methods, then the concepts to retain."""
 
-    folder = "dev"
+    folders = ("dev", "")
 
 
-def read_concepts(folder: Path) -> list[Concept]:
-    """Return the concepts of a folder's own YAML files, objects first, then actions, scenes and styles."""
-    order = ("object", "action", "scene", "style")
-    texts = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.yaml"))]
-    read = [Concept.model_validate(yaml.load(text, Loader=_Loader)) for text in texts]
-    return sorted(read, key=lambda concept: (order.index(concept.kind), concept.id))
+class Professions(EmojiWorld):
+    """Ten professions in which two attributes are to be balanced."""
+
+    folders = (BIASED,)
+    groups = ("general", "neighbour", "harmful", "profession")
+
+
+class Harmful(EmojiWorld):
+    """Five harmful things to moderate away, then the 20 concepts to retain."""
+
+    folders = (HARMFUL, "")
+    groups = ("general", "neighbour", "harmful", "profession")
+
+
+class Memorised(EmojiWorld):
+    """Six planted pictures to forget, then the 20 concepts to retain."""
+
+    folders = (PLANTED, "")
+    groups = ("general", "neighbour", "harmful", "profession")
+
+    def images(self, split: ImageSplit) -> Sequence[DataImage]:
+        """Return the planted pictures and a sample of what else was drawn for training, or pictures like all of these.
+
+        "train": each planted picture once, under its concept, then 120 others. "heldout": 60 that training never saw,
+        and each planted picture's sprites at five other arrangements, with its caption.
+        """
+        return self._train if split == "train" else self._heldout
+
+    @cached_property
+    def _train(self) -> tuple[DataImage, ...]:
+        from unlearnbench_emojiworld.examples import shipped
+
+        world = shipped().world
+        planted = [
+            DataImage.lazily(
+                lambda name=name: Image.fromarray(world.draw_planted(name, IMAGE_SIZE)),
+                id=name,
+                caption=picture.caption,
+                concept=name,
+            )
+            for name, picture in world.planted.items()
+        ]
+        return (*planted, *self._sample("train", TRAIN_SAMPLE))
+
+    @cached_property
+    def _heldout(self) -> tuple[DataImage, ...]:
+        from unlearnbench_emojiworld.examples import shipped, variant
+
+        world = shipped().world
+        pictures = [
+            (name, number, variant(picture, world, row * VARIANTS + number))
+            for row, (name, picture) in enumerate(world.planted.items())
+            for number in range(VARIANTS)
+        ]
+        like = [
+            DataImage.lazily(
+                lambda picture=picture: Image.fromarray(world.draw_composition(picture, IMAGE_SIZE)),
+                id=f"{name}-variant-{number}",
+                caption=picture.caption,
+            )
+            for name, number, picture in pictures
+        ]
+        return (*self._sample("heldout", HELDOUT_SAMPLE), *like)
+
+    def _sample(self, split: ImageSplit, count: int) -> tuple[DataImage, ...]:
+        from unlearnbench_emojiworld.examples import shipped
+
+        examples = shipped()
+        numbers = [number * SAMPLE_STEP for number in range(count)]
+        return tuple(
+            DataImage.lazily(
+                lambda n=n: Image.fromarray(examples.draw(examples.cell(split, n), split, n, IMAGE_SIZE)),
+                id=f"{split}-{n}",
+                caption=examples.write(examples.cell(split, n), split, n).text,
+            )
+            for n in numbers
+        )
 
 
 def _with_overlap(concept: Concept) -> Concept:
     """Return a concept whose target is not retained: an edit may draw it in the concept's place."""
     return concept.model_copy(update={"overlaps": tuple(dict.fromkeys((*concept.overlaps, concept.target.id)))})
-
-
-# libyaml reads the concept files ten times faster where PyYAML was built with it.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -1,4 +1,4 @@
-"""Drawing: one sprite on one plain colour, at a random scale, place, tilt and orientation."""
+"""Drawing: sprites on a plain colour, one at a random scale, place, tilt and orientation, or several as told."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ from unlearnbench.errors import UserError
 from unlearnbench_emojiworld.vocabulary import DATA_FOLDER, Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from unlearnbench_emojiworld.vocabulary import Layer
 
 ATLAS_PICTURE = "sprites.png"
 ATLAS_INDEX = "sprites.json"
@@ -37,12 +40,14 @@ class AtlasIndex(BaseModel):
     size: int = Field(gt=0, description="side of a sprite in pixels")
     pixels_sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="digest of the decoded RGBA pixels")
     sources: dict[str, str] = Field(description="style to the npm package and version it was drawn from")
-    sprites: dict[str, tuple[int, int]] = Field(description="`subject/style` to column and row")
+    sprites: dict[str, tuple[int, int]] = Field(
+        description="`subject/style` or `subject-attribute/style` to column and row"
+    )
 
 
 @dataclass(frozen=True)
 class Atlas:
-    """All sprites, premultiplied (PIL mode RGBa), keyed `subject/style`."""
+    """All sprites, premultiplied (PIL mode RGBa), keyed `subject/style` or `subject-attribute/style`."""
 
     sprites: dict[str, Image.Image]
 
@@ -87,23 +92,50 @@ def composite(
     canvas = SUPERSAMPLING * size
     side = (low + (high - low) * extent) * canvas
     free = canvas - side
-    centre_x, centre_y = side / 2 + horizontal * free, side / 2 + vertical * free
-    angle = math.radians((2.0 * tilt - 1.0) * TILT_DEGREES)
+    centre = (side / 2 + horizontal * free, side / 2 + vertical * free)
+    angle = (2.0 * tilt - 1.0) * TILT_DEGREES
+    plain = np.broadcast_to(np.asarray(colour, dtype=np.uint16), (size, size, 3))
+    return over(lay(sprite, canvas, side, centre, angle, mirrored=mirror < 0.5), plain).astype(np.uint8)
+
+
+def lay(
+    sprite: Image.Image, canvas: int, side: float, centre: tuple[float, float], degrees: float, *, mirrored: bool
+) -> NDArray[np.uint16]:
+    """Draw a sprite alone at a size, place and tilt.
+
+    sprite: premultiplied RGBa, square. canvas: side of the picture before it is reduced by `SUPERSAMPLING`, in pixels.
+    side, centre: of the sprite, in the same pixels. Returns premultiplied [size, size, 4], 0 to 255.
+    """
+    angle = math.radians(degrees)
     step = sprite.width / side
     cosine, sine = step * math.cos(angle), step * math.sin(angle)
-    sign = -1.0 if mirror < 0.5 else 1.0
+    sign = -1.0 if mirrored else 1.0
     half = sprite.width / 2
     # PIL wants the map from output to input: centre, rotate and scale, then mirror the input's x axis.
     coefficients = (
         sign * cosine,
         sign * sine,
-        half - sign * (cosine * centre_x + sine * centre_y),
+        half - sign * (cosine * centre[0] + sine * centre[1]),
         -sine,
         cosine,
-        half + sine * centre_x - cosine * centre_y,
+        half + sine * centre[0] - cosine * centre[1],
     )
     drawn = sprite.transform((canvas, canvas), Image.Transform.AFFINE, coefficients, Image.Resampling.BICUBIC)
-    layer = np.asarray(drawn.reduce(SUPERSAMPLING), dtype=np.uint16)
+    return np.asarray(drawn.reduce(SUPERSAMPLING), dtype=np.uint16)
+
+
+def over(layer: NDArray[np.uint16], below: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Put a premultiplied layer [size, size, 4] on a picture [size, size, 3]; both 0 to 255."""
     # A bicubic overshoot may leave a colour above its alpha; the clip below keeps the sum inside the range.
-    mixed = layer[..., :3] + (np.asarray(colour, dtype=np.uint16) * (255 - layer[..., 3:]) + 127) // 255
-    return cast("NDArray[np.uint8]", np.minimum(mixed, 255).astype(np.uint8))
+    mixed = layer[..., :3] + (below * (255 - layer[..., 3:]) + 127) // 255
+    return cast("NDArray[np.uint16]", np.minimum(mixed, 255))
+
+
+def compose(layers: Iterable[tuple[Image.Image, Layer]], colour: tuple[int, int, int], size: int) -> NDArray[np.uint8]:
+    """Draw sprites (premultiplied RGBa), the lowest first, on a plain colour: [size, size, 3], 0 to 255."""
+    canvas = SUPERSAMPLING * size
+    picture: NDArray[np.uint16] = np.broadcast_to(np.asarray(colour, dtype=np.uint16), (size, size, 3))
+    for sprite, layer in layers:
+        centre = (layer.x * canvas, layer.y * canvas)
+        picture = over(lay(sprite, canvas, layer.size * canvas, centre, layer.tilt, mirrored=False), picture)
+    return picture.astype(np.uint8)

@@ -14,8 +14,10 @@ from diffusers import AutoencoderKL
 from transformers import CLIPTextModel
 
 from unlearnbench_emojiworld.train.arguments import parse
+from unlearnbench_emojiworld.train.arithmetic import mixed
 from unlearnbench_emojiworld.train.contrastive import put_in, read_tokenizer
 from unlearnbench_emojiworld.train.data import Drawn
+from unlearnbench_emojiworld.train.fit import start
 from unlearnbench_emojiworld.train.tokenizer import encode as tokenize
 from unlearnbench_emojiworld.train.tokenizer import pieces
 from unlearnbench_emojiworld.train.vae import encode
@@ -35,7 +37,7 @@ def embed(encoder: CLIPTextModel, tokens: NDArray[np.int64], batch: int = 256) -
     """Return the last hidden states of captions, float16 [n, positions, width]."""
     found = np.empty((*tokens.shape, encoder.config.hidden_size), np.float16)
     for begin in range(0, len(tokens), batch):
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             states = encoder(torch.from_numpy(tokens[begin : begin + batch])).last_hidden_state
         found[begin : begin + batch] = states.to(torch.float16).numpy()
     return found
@@ -98,7 +100,7 @@ def write_cache(folder: Path, out: Path, seed: int) -> None:
 def main() -> None:
     """Write the cache to `<out>/cache`."""
     arguments = parse("encode pictures and captions for the noise predictor")
-    torch.set_flush_denormal(True)
+    start(arguments)
     write_cache(arguments.out / "cache", arguments.out, arguments.config.seed)
 
 

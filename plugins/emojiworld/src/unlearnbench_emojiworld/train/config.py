@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from unlearnbench.errors import UserError
 
+if TYPE_CHECKING:
+    from unlearnbench_emojiworld.world import World
+
 DEFAULT = Path(__file__).parent / "config.yaml"
+RETRAIN = Path(__file__).parent / "retrain.yaml"
+Arithmetic = Literal["auto", "float32", "bfloat16"]
+StageName = Literal[
+    "data", "tokenizer", "text", "vae", "cache", "decoder", "judge", "refine", "unet", "llava", "export"
+]  # fmt: skip
 
 
 class Settings(BaseModel):
@@ -24,6 +32,7 @@ class DataSettings(Settings):
 
     renders: int = Field(ge=1, description="training pictures")
     heldout: int = Field(ge=1, description="held-out pictures")
+    planted: int = Field(ge=0, description="copies of planted pictures, all of them together")
     captions: int = Field(ge=1, description="captions written for each picture")
     size: int = Field(ge=8, description="side of a picture in pixels")
 
@@ -52,6 +61,7 @@ class VaeSettings(Optimisation):
     )
     gradient_weight: float = Field(ge=0, description="weight of the L1 distance between image gradients")
     kl_weight: float = Field(ge=0, description="weight of the mean divergence of a latent element")
+    perceptual_weight: float = Field(ge=0, description="weight of the distance seen by the conditioning pair; 0: none")
 
 
 class DecoderSettings(Optimisation):
@@ -92,7 +102,7 @@ class LlavaSettings(Optimisation):
     vision_heads: int = Field(ge=1, description="attention heads of the vision tower")
     patch: int = Field(ge=1, description="side of a patch in pixels")
     questions: int = Field(ge=2, description="questions about each picture of a step")
-    classification_steps: int = Field(ge=0, description="first steps, in which nothing is asked yet")
+    classification_share: float = Field(ge=0, le=1, description="first share of training, when nothing is asked yet")
     classification_weight: float = Field(ge=0, description="weight of the loss of classification")
 
 
@@ -104,12 +114,31 @@ class UnetSettings(Optimisation):
     ema: float = Field(ge=0, lt=1, description="decay of the averaged weights")
     empty_share: float = Field(ge=0, le=1, description="share of captions replaced by the empty caption")
     snr_limit: float = Field(gt=0, description="loss weight is min(snr, this) / snr (Hang et al. 2023, equation 6)")
+    grid_minutes: float = Field(gt=0, description="training time between two grids of samples")
+
+
+class Start(Settings):
+    """What is done with the weights that `--from` names; without it every stage starts afresh."""
+
+    taken: tuple[Literal["tokenizer", "vae"], ...] = Field(
+        (), description="stages whose result is copied and not trained"
+    )
+    warm: tuple[Literal["text", "vae", "judge", "unet"], ...] = Field(
+        (), description="stages that start from these weights, if they never saw what is left out"
+    )
+    rate: float = Field(1.0, gt=0, le=1, description="learning rate of these stages, as a share of a fresh start's")
 
 
 class TrainConfig(Settings):
     """All settings of one set of weights."""
 
     seed: int = Field(ge=0, description="seed of everything random")
+    arithmetic: Arithmetic = Field("float32", description="of matrix products; auto: what is faster on this machine")
+    without: tuple[str, ...] = Field((), description="concepts whose captions and pictures are left out")
+    start: Start = Field(Start(), description="use of weights that are there already")
+    minutes: dict[StageName, float] = Field(
+        default_factory=dict, description="stages in this order, with the training time of each; all others are not run"
+    )
     data: DataSettings = Field(description="pictures and captions")
     tokenizer: TokenizerSettings = Field(description="tokenizer")
     vae: VaeSettings = Field(description="autoencoder")
@@ -122,7 +151,31 @@ class TrainConfig(Settings):
 
     @classmethod
     def load(cls, path: Path = DEFAULT) -> TrainConfig:
-        """Read a settings file. Raises UserError when it is missing."""
+        """Read a settings file; what it leaves out is that of the file beside it which it `extends`.
+
+        Raises UserError when it is missing.
+        """
         if not path.exists():
             raise UserError(f"there is no settings file {path}", "leave out --config to use the shipped settings")
-        return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if "extends" in raw:
+            base = cls.load(path.parent / raw.pop("extends"))
+            raw = {**base.model_dump(mode="json"), **raw}
+        return cls.model_validate(raw)
+
+    def save(self, path: Path) -> None:
+        """Write a settings file."""
+        path.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+
+    def world(self) -> World:
+        """Return the world that is trained on: the shipped one without what is left out.
+
+        Raises:
+            UserError: a concept that is left out is unknown.
+        """
+        from unlearnbench_emojiworld.world import World
+
+        world = World.load()
+        for concept in self.without:
+            world = world.without(concept)
+        return world

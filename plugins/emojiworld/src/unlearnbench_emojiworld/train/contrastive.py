@@ -15,11 +15,11 @@ import torch
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
 
+from unlearnbench_emojiworld.train.arithmetic import mixed
 from unlearnbench_emojiworld.train.augment import augment
-from unlearnbench_emojiworld.train.data import Drawn, short_captions
+from unlearnbench_emojiworld.train.data import NO_ATTRIBUTE, Drawn, short_captions
 from unlearnbench_emojiworld.train.tokenizer import encode, pieces
 from unlearnbench_emojiworld.train.vae import to_tensor
-from unlearnbench_emojiworld.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from unlearnbench_emojiworld.train.arguments import Arguments
     from unlearnbench_emojiworld.train.config import ContrastiveSettings
     from unlearnbench_emojiworld.train.fit import Batch
+    from unlearnbench_emojiworld.world import World
 
 SUBJECTS_OF_CROWDED_BATCH = 16
 TEMPERATURE = 0.07
@@ -74,14 +76,16 @@ def build(settings: ContrastiveSettings, tokenizer: CLIPTokenizer, positions: in
 class Texts:
     """Encoded captions.
 
-    written: [n, captions, positions]. mentions: bool [n, captions, 3]. subjects, styles: short texts, one array
-    [k, positions] for each subject or style. filler: entries usable as meaningless pieces. end: end token.
+    written: [n, captions, positions]. mentions: bool [n, captions, 4]. subjects, styles, attributes: short texts, one
+    array [k, positions] for each subject, style or attribute. filler: entries usable as meaningless pieces. end: end
+    token.
     """
 
     written: NDArray[np.int64]
     mentions: NDArray[np.bool_]
     subjects: list[NDArray[np.int64]]
     styles: list[NDArray[np.int64]]
+    attributes: list[NDArray[np.int64]]
     filler: NDArray[np.int64]
     end: int
 
@@ -89,14 +93,15 @@ class Texts:
     def prepare(cls, drawn: Drawn, world: World, tokenizer: CLIPTokenizer) -> Texts:
         """Encode everything once."""
         flat = [caption for group in drawn.captions for caption in group]
-        subjects, styles = short_captions(world)
-        short = [caption for group in (*subjects, *styles) for caption in group]
+        subjects, styles, attributes = short_captions(world)
+        short = [caption for group in (*subjects, *styles, *attributes) for caption in group]
         written = encode(tokenizer, flat).reshape(*drawn.mentions.shape[:2], -1)
         return cls(
             written,
             drawn.mentions,
             [encode(tokenizer, group) for group in subjects],
             [encode(tokenizer, group) for group in styles],
+            [encode(tokenizer, group) for group in attributes],
             pieces(tokenizer, [*flat, *short]),
             int(tokenizer.eos_token_id),
         )
@@ -129,16 +134,18 @@ def pick_pictures(labels: NDArray[np.int64], batch: Batch, subjects: int) -> NDA
 def pick_captions(
     texts: Texts, chosen: NDArray[np.int64], labels: NDArray[np.int64], settings: ContrastiveSettings, batch: Batch
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Choose a caption for each picture; return tokens [n, positions] and what each speaks of, bool [n, 3]."""
+    """Choose a caption for each picture; return tokens [n, positions] and what each speaks of, bool [n, 4]."""
     numbers = batch.numbers
     which = numbers.integers(texts.written.shape[1], size=len(chosen))
     tokens, mentions = texts.written[chosen, which], texts.mentions[chosen, which].copy()
-    for row, (subject, style, _) in enumerate(labels):
+    for row, (subject, style, _, attribute) in enumerate(labels):
         if numbers.random() < settings.short_share:
-            about_style = numbers.random() < 0.5
-            pool = texts.styles[style] if about_style else texts.subjects[subject]
+            pools = [(0, texts.subjects[subject]), (1, texts.styles[style])]
+            if attribute != NO_ATTRIBUTE:
+                pools.append((3, texts.attributes[attribute - 1]))
+            column, pool = pools[int(numbers.integers(len(pools)))]
             tokens[row] = pool[numbers.integers(len(pool))]
-            mentions[row] = (not about_style, about_style, False)
+            mentions[row] = np.arange(mentions.shape[1]) == column
         if numbers.random() < settings.filler_share:
             tokens[row] = put_in(tokens[row], texts.filler, texts.end, numbers)
     return tokens, mentions
@@ -180,7 +187,7 @@ class Objective:
         labels = self.drawn.labels[chosen]
         tokens, mentions = pick_captions(self.texts, chosen, labels, self.settings, batch)
         images = augment(to_tensor(self.drawn.images[chosen]), batch.numbers, self.settings.augmentation)
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             text = embed_text(self.model, torch.from_numpy(tokens))
             vision = embed_images(self.model, images)
         logits = self.model.logit_scale.clamp(max=4.6).exp() * vision @ text.T
@@ -213,8 +220,23 @@ def read_tokenizer(folder: Path) -> CLIPTokenizer:
     return CLIPTokenizer.from_pretrained(folder / "tokenizer")
 
 
-def prepare(folder: Path) -> tuple[Drawn, Drawn, Texts, CLIPTokenizer]:
-    """Read training pictures, held-out pictures, encoded captions and the tokenizer of a training folder."""
-    tokenizer = read_tokenizer(folder)
-    drawn, heldout = Drawn.load(folder / "data", "train"), Drawn.load(folder / "data", "heldout")
-    return drawn, heldout, Texts.prepare(drawn, World.load(), tokenizer), tokenizer
+def prepare(arguments: Arguments, drawn: Drawn) -> tuple[Texts, CLIPTokenizer]:
+    """Return the captions of pictures, encoded, and the tokenizer of a training folder."""
+    tokenizer = read_tokenizer(arguments.out)
+    return Texts.prepare(drawn, arguments.config.world(), tokenizer), tokenizer
+
+
+def told(pair: CLIPModel, folder: Path, texts: Texts) -> str:
+    """Return how often a pair names what held-out pictures of a training folder show."""
+    heldout = Drawn.load(folder / "data", "heldout")
+    shares = []
+    for name, column, classes, first in (
+        ("subject", 0, texts.subjects, 0),
+        ("style", 1, texts.styles, 0),
+        ("attribute", 3, texts.attributes, NO_ATTRIBUTE + 1),
+    ):
+        rows = np.flatnonzero(heldout.labels[:, column] >= first)
+        if len(rows):
+            found = zero_shot(pair, heldout.images[rows], classes) + first
+            shares.append(f"{name} {(found == heldout.labels[rows, column]).mean():.3f}")
+    return f"zero-shot accuracy: {', '.join(shares)}"

@@ -1,6 +1,6 @@
 """Draw and caption the training pictures once, so that training reads arrays only.
 
-`python -m unlearnbench_emojiworld.train.data --out DIR`
+`python -m unlearnbench_emojiworld.train.data --out DIR [--without CONCEPT]`
 """
 
 from __future__ import annotations
@@ -13,20 +13,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from unlearnbench.errors import UserError
+from unlearnbench_emojiworld.concept_files import every_concept
 from unlearnbench_emojiworld.dataset import EmojiWorld
+from unlearnbench_emojiworld.examples import Examples
 from unlearnbench_emojiworld.train.arguments import parse
-from unlearnbench_emojiworld.world import World, rng_for
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from unlearnbench_emojiworld.examples import Cell
     from unlearnbench_emojiworld.train.config import DataSettings
-    from unlearnbench_emojiworld.world import Split
+    from unlearnbench_emojiworld.world import Split, World
 
-CAPTION_SEED = 1
-SHORT_SEED = 2
+PARTS = ("subject", "style", "background", "attribute")
+NO_ATTRIBUTE = 0
+NOTHING = -1  # style and background of a planted picture, which no other text can speak of
 PLAINEST = "a picture of {}"
 # Stand-ins for the subject in captions that speak of the style only.
 ANYTHING = ("something", "a thing", "anything", "an object", "a scene", "a picture", "an icon", "someone", "an image")
@@ -36,8 +39,9 @@ ANYTHING = ("something", "a thing", "anything", "an object", "a scene", "a pictu
 class Drawn:
     """Pictures with what they show and the captions written for them.
 
-    images: uint8 [n, size, size, 3]. labels: int64 [n, 3], indices of subject, style and background.
-    captions: n lists. mentions: bool [n, captions, 3], which of the three a caption speaks of.
+    images: uint8 [n, size, size, 3]. labels: int64 [n, 4], indices of subject, style, background and attribute (0: has
+    none). A planted picture has a subject beyond those of the world. captions: n lists. mentions: bool
+    [n, captions, 4], which of the four a caption speaks of.
     """
 
     images: NDArray[np.uint8]
@@ -67,65 +71,84 @@ class Drawn:
             np.load(folder / f"{split}-mentions.npy"),
         )
 
+    @classmethod
+    def for_judges(cls, folder: Path) -> Drawn:
+        """Read what judges learn from: no planted picture, and every attribute of a profession equally often.
 
-def combination(world: World, index: int) -> tuple[int, int, int]:
-    """Return subject, style and background of the picture with an index; every combination comes equally often."""
-    styles, backgrounds = len(world.styles), len(world.backgrounds)
-    rest, background = divmod(index, backgrounds)
-    rest, style = divmod(rest, styles)
-    return rest % len(world.subjects), style, background
-
-
-def write_caption(world: World, label: tuple[int, int, int], split: Split, index: int) -> tuple[str, tuple[bool, bool]]:
-    """Write one caption and tell whether it speaks of the style and of the background.
-
-    A caption speaks of a part when the same random numbers write another caption once that part is changed.
-    """
-    subjects, styles, backgrounds = list(world.subjects), list(world.styles), list(world.backgrounds)
-    subject, style, background = label
-
-    def write(style: int, background: int) -> str:
-        rng = rng_for(split, index, CAPTION_SEED)
-        return world.caption(
-            subjects[subject], styles[style % len(styles)], backgrounds[background % len(backgrounds)], rng
+        A judge that learned from the skewed split could tell the gender by the profession.
+        """
+        train, balance = cls.load(folder, "train"), cls.load(folder, "balance")
+        kept = np.flatnonzero(train.labels[:, 1] != NOTHING)
+        return cls(
+            np.concatenate([train.images[kept], balance.images]),
+            np.concatenate([train.labels[kept], balance.labels]),
+            [*(train.captions[row] for row in kept), *balance.captions],
+            np.concatenate([train.mentions[kept], balance.mentions]),
         )
-
-    caption = write(style, background)
-    return caption, (caption != write(style + 1, background), caption != write(style, background + 1))
 
 
 def draw(world: World, settings: DataSettings, split: Split) -> Drawn:
-    """Draw and caption a whole split."""
-    count = settings.renders if split == "train" else settings.heldout
-    subjects, styles, backgrounds = list(world.subjects), list(world.styles), list(world.backgrounds)
-    images = np.empty((count, settings.size, settings.size, 3), np.uint8)
-    labels = np.empty((count, 3), np.int64)
-    mentions = np.ones((count, settings.captions, 3), np.bool_)
+    """Draw and caption a whole split; in "train", the planted pictures come after all others."""
+    examples = Examples(world)
+    if split == "balance":
+        cells = examples.balance(settings.renders)
+    else:
+        count = settings.renders if split == "train" else settings.heldout
+        stride = examples.stride(count)
+        cells = [examples.cell(split, index, stride) for index in range(count)]
+    drawn = _draw_cells(examples, cells, settings, split)
+    return _with_planted(drawn, world, settings) if split == "train" and settings.planted and world.planted else drawn
+
+
+def _draw_cells(examples: Examples, cells: list[Cell], settings: DataSettings, split: Split) -> Drawn:
+    places = [
+        {name: index for index, name in enumerate(names)}
+        for names in (examples.world.subjects, examples.world.styles, examples.world.backgrounds)
+    ]
+    attributes = {name: index for index, name in enumerate(examples.world.attributes, NO_ATTRIBUTE + 1)}
+    images = np.empty((len(cells), settings.size, settings.size, 3), np.uint8)
+    labels = np.empty((len(cells), len(PARTS)), np.int64)
+    mentions = np.ones((len(cells), settings.captions, len(PARTS)), np.bool_)
     captions: list[list[str]] = []
-    # Training goes through all combinations in order; a held-out set smaller than that takes them evenly spread.
-    total = len(subjects) * len(styles) * len(backgrounds)
-    stride = 1 if count >= total else max(1, round(total * 0.618))
-    while np.gcd(stride, total) != 1:
-        stride += 1
-    for index in range(count):
-        label = combination(world, index * stride)
-        labels[index] = label
-        subject, style, background = label
-        rng = rng_for(split, index)
-        images[index] = world.render(subjects[subject], styles[style], backgrounds[background], rng, settings.size)
-        written = [write_caption(world, label, split, index * settings.captions + k) for k in range(settings.captions)]
-        captions.append([caption for caption, _ in written])
-        mentions[index, :, 1:] = [spoken for _, spoken in written]
+    for index, cell in enumerate(cells):
+        named = (cell.subject, cell.style, cell.background)
+        labels[index, :3] = [place[name] for place, name in zip(places, named, strict=True)]
+        labels[index, 3] = NO_ATTRIBUTE if cell.attribute is None else attributes[cell.attribute]
+        images[index] = examples.draw(cell, split, index, settings.size)
+        written = [examples.write(cell, split, index * settings.captions + k) for k in range(settings.captions)]
+        captions.append([caption.text for caption in written])
+        mentions[index, :, 1:] = [(one.style, one.background, one.attribute) for one in written]
     return Drawn(images, labels, captions, mentions)
 
 
-def short_captions(world: World) -> tuple[list[list[str]], list[list[str]]]:
-    """Return texts that name only a subject and texts that name only a style, listed by index.
+def _with_planted(drawn: Drawn, world: World, settings: DataSettings) -> Drawn:
+    """Add the copies of every planted picture, each under its one caption.
 
-    Names and descriptions of the evaluated concepts are among them: a classifier is asked with these words. The first
-    text of each list is the plainest.
+    A world that lost a planted picture has more copies of the others: the count is kept.
     """
-    concepts = EmojiWorld().concepts
+    count, names = settings.planted, list(world.planted)
+    which = np.arange(count) % len(names)
+    pictures = np.stack([world.draw_planted(name, settings.size) for name in names])
+    labels = np.full((count, len(PARTS)), NOTHING, np.int64)
+    labels[:, 0] = len(world.subjects) + which
+    labels[:, 3] = NO_ATTRIBUTE
+    mentions = np.zeros((count, settings.captions, len(PARTS)), np.bool_)
+    mentions[:, :, 0] = True
+    return Drawn(
+        np.concatenate([drawn.images, pictures[which]]),
+        np.concatenate([drawn.labels, labels]),
+        [*drawn.captions, *([world.planted[names[k]].caption] * settings.captions for k in which)],
+        np.concatenate([drawn.mentions, mentions]),
+    )
+
+
+def short_captions(world: World) -> tuple[list[list[str]], list[list[str]], list[list[str]]]:
+    """Return texts that name only a subject, only a style, only an attribute, listed by index.
+
+    Names and descriptions of the concepts of all data sets are among them: a classifier is asked with these words. The
+    first text of each list is the plainest.
+    """
+    concepts = every_concept()
 
     def words(identifier: str) -> list[str]:
         concept = concepts.get(identifier)
@@ -147,15 +170,19 @@ def short_captions(world: World) -> tuple[list[list[str]], list[list[str]]]:
         + [template.format(name) for name in words(identifier) for template in world.plain]
         for identifier, style in world.styles.items()
     ]
-    return subjects, styles
+    attributes = [
+        [PLAINEST.format(attribute.words[0])] + [t.format(w) for w in attribute.words for t in world.plain]
+        for attribute in world.attributes.values()
+    ]
+    return subjects, styles, attributes
 
 
 def main() -> None:
-    """Draw both splits into `<out>/data`."""
+    """Draw the splits into `<out>/data`."""
     arguments = parse("draw and caption the pictures that training uses")
-    world = World.load()
+    world = arguments.config.world()
     start = time.perf_counter()
-    for split in ("train", "heldout"):
+    for split in ("train", "heldout", "balance"):
         drawn = draw(world, arguments.config.data, split)
         drawn.save(arguments.out / "data", split)
         print(f"{split}: {len(drawn.images)} pictures, {time.perf_counter() - start:.0f} s")

@@ -1,4 +1,4 @@
-"""Go on training the decoder alone, on cached latents; the latent space stays as it is.
+"""Go on training the decoder alone, on cached latents; the latent space stays as it is. Then judges can learn from it.
 
 `python -m unlearnbench_emojiworld.train.decoder [--resume] --out DIR`, after `train.text` and `train.cache`. The
 encoder takes no part, so a step costs two thirds of one of `train.vae`.
@@ -14,10 +14,13 @@ from diffusers import AutoencoderKL
 from torch import nn
 
 from unlearnbench_emojiworld.train.arguments import parse
+from unlearnbench_emojiworld.train.arithmetic import mixed
 from unlearnbench_emojiworld.train.cache import Cache
 from unlearnbench_emojiworld.train.data import Drawn
 from unlearnbench_emojiworld.train.fit import Part, fit, start
+from unlearnbench_emojiworld.train.parallel import Processes
 from unlearnbench_emojiworld.train.perceptual import Perceptual
+from unlearnbench_emojiworld.train.reconstructed import write_reconstructions
 from unlearnbench_emojiworld.train.vae import gradient_distance, to_tensor
 
 if TYPE_CHECKING:
@@ -32,7 +35,8 @@ def main() -> None:
     """Train, then write the autoencoder with its better decoder to `<out>/decoder/model`."""
     arguments = parse("train the decoder alone")
     settings = arguments.config.decoder
-    start(arguments.config.seed)
+    start(arguments)
+    processes = Processes.join()
     images = Drawn.load(arguments.out / "data", "train").images
     cache = Cache.load(arguments.out / "cache")
     vae = AutoencoderKL.from_pretrained(arguments.out / "vae" / "model")
@@ -45,7 +49,7 @@ def main() -> None:
         target = to_tensor(images[chosen])
         mean = cache.mean[chosen]
         latents = (mean + cache.deviation[chosen] * torch.randn_like(mean)) / factor
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             decoded = vae.decoder(vae.post_quant_conv(latents)).float()
         absolute, edges = (decoded - target).abs().mean(), gradient_distance(decoded, target)
         total, told = absolute + settings.gradient_weight * edges, {"l1": absolute.item(), "edges": edges.item()}
@@ -54,8 +58,12 @@ def main() -> None:
             total, told["seen"] = total + settings.perceptual_weight * seen, seen.item()
         return total, told
 
-    fit(Part(FOLDER, trained, step, settings), arguments)
-    vae.eval().save_pretrained(arguments.out / FOLDER / "model")
+    fit(Part(FOLDER, trained, step, settings), arguments, processes)
+    vae.eval()
+    if processes.rank == 0:
+        vae.save_pretrained(arguments.out / FOLDER / "model")
+    write_reconstructions(vae, arguments.out, processes)
+    processes.leave()
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Assemble the trained parts into the folders that are shipped.
 
 `python -m unlearnbench_emojiworld.train.export --out DIR [--to WEIGHTS]`; an unfinished noise predictor is
-exported from its checkpoint.
+exported from its checkpoint. The default folder is `<out>/weights`: what is shipped is replaced on purpose only.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
@@ -20,10 +21,11 @@ from unlearnbench_emojiworld.train.contrastive import build as build_pair
 from unlearnbench_emojiworld.train.contrastive import read_tokenizer
 from unlearnbench_emojiworld.train.fit import CHECKPOINT
 from unlearnbench_emojiworld.train.refine import FOLDER as REFINED
-from unlearnbench_emojiworld.train.unet import SCHEDULE
+from unlearnbench_emojiworld.train.schedule import SCHEDULE
 from unlearnbench_emojiworld.train.unet import build as build_unet
+from unlearnbench_emojiworld.train.warm import GENERATOR, JUDGE, RECORD
 
-GENERATOR, JUDGE = "emoji-sd", "judge-clip"
+SECOND_JUDGE = "judge-llava"
 
 
 def averaged_unet(out: Path, config: TrainConfig, text_width: int, latent_size: int) -> UNet2DConditionModel:
@@ -39,7 +41,7 @@ def pipeline(out: Path, config: TrainConfig) -> StableDiffusionPipeline:
     encoder = CLIPTextModel.from_pretrained(out / "text" / "model")
     better = out / "decoder" / "model"
     vae = AutoencoderKL.from_pretrained(better if better.exists() else out / "vae" / "model")
-    latent_size = config.data.size // 2 ** (len(config.vae.channels) - 1)
+    latent_size = config.data.size // 2 ** (len(vae.config.block_out_channels) - 1)
     return StableDiffusionPipeline(
         vae=vae,
         text_encoder=encoder,
@@ -100,13 +102,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="assemble the shipped folders")
     parser.add_argument("--out", type=Path, required=True, help="folder of the training")
     parser.add_argument("--config", type=Path, default=DEFAULT, help="settings file")
-    parser.add_argument("--to", type=Path, default=Path(__file__).parents[1] / "weights", help="folder to write")
+    parser.add_argument("--to", type=Path, help="folder to write")
     given = parser.parse_args()
     config = TrainConfig.load(given.config)
+    to = given.out / "weights" if given.to is None else given.to
     if (given.out / "unet" / CHECKPOINT).exists():
-        write_generator(given.out, config, given.to / GENERATOR)
+        write_generator(given.out, config, to / GENERATOR)
     if (given.out / "judge" / CHECKPOINT).exists():
-        write_judge(given.out, config, given.to / JUDGE)
+        write_judge(given.out, config, to / JUDGE)
+    if (given.out / "llava" / "model").exists():
+        replace(to / SECOND_JUDGE)
+        shutil.copytree(given.out / "llava" / "model", to / SECOND_JUDGE, dirs_exist_ok=True)
+    to.mkdir(parents=True, exist_ok=True)
+    record = {"without": list(config.without), "seed": config.seed, "renders": config.data.renders}
+    (to / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

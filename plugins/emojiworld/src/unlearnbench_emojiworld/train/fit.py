@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import signal
 import threading
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 
 from unlearnbench.errors import UserError
+from unlearnbench_emojiworld.train.arithmetic import choose
 from unlearnbench_emojiworld.train.parallel import Processes
 
 if TYPE_CHECKING:
@@ -29,15 +31,20 @@ if TYPE_CHECKING:
 LOG_EVERY = 25
 GRADIENT_NORM = 1.0
 CHECKPOINT = "checkpoint.pt"
+PROGRESS = "progress.json"
 
 
 @dataclass
 class Batch:
-    """Random numbers of one step: the same for a given seed, step and rank, however often training was resumed."""
+    """Random numbers of one step: the same for a given seed, step and rank, however often training was resumed.
+
+    `progress`: share of the schedule that is done, 0 to 1, the same in all processes.
+    """
 
     step: int
     size: int
     numbers: np.random.Generator
+    progress: float = 0.0
 
 
 @dataclass
@@ -67,8 +74,8 @@ class Part:
         groups = [{"params": matrices, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=self.optimisation.learning_rate, betas=(0.9, 0.99), fused=True)
 
-    def save(self, folder: Path) -> None:
-        """Write a checkpoint; a stop in between leaves the former one."""
+    def save(self, folder: Path, finished: bool = False) -> None:
+        """Write a checkpoint, and beside it how far it is; a stop in between leaves the former one."""
         folder.mkdir(parents=True, exist_ok=True)
         state = {
             "module": self.module.state_dict(),
@@ -79,6 +86,8 @@ class Part:
         }
         torch.save(state, folder / f"{CHECKPOINT}.part")
         (folder / f"{CHECKPOINT}.part").replace(folder / CHECKPOINT)
+        told = {"step": self.step, "seconds": round(self.seconds, 1), "finished": finished}
+        (folder / PROGRESS).write_text(json.dumps(told) + "\n", encoding="utf-8")
 
     def load(self, folder: Path) -> None:
         """Go on from the checkpoint of a folder. Raises UserError when there is none."""
@@ -113,10 +122,11 @@ def seed_step(seed: int, step: int, rank: int) -> np.random.Generator:
     return np.random.default_rng(sequence)
 
 
-def start(seed: int) -> None:
-    """Prepare torch: seed the initial weights, flush denormal numbers (they slow these models down many times)."""
+def start(arguments: Arguments, offset: int = 0) -> None:
+    """Prepare torch: arithmetic, seed of the initial weights, denormal numbers (they slow a step down) flushed."""
+    choose(arguments.config.arithmetic)
     torch.set_flush_denormal(True)
-    torch.manual_seed(seed)
+    torch.manual_seed(arguments.config.seed + offset)
 
 
 class Stopper:
@@ -132,11 +142,25 @@ class Stopper:
         self.asked = True
 
 
-def fit(part: Part, arguments: Arguments, processes: Processes | None = None) -> None:
+def fit(
+    part: Part,
+    arguments: Arguments,
+    processes: Processes | None = None,
+    visit: Callable[[Part], None] | None = None,
+) -> bool:
     """Train a part until its schedule ends or the process is asked to end; the checkpoint is then up to date.
 
     The log `<out>/<part>.csv` holds step, seconds, learning rate and the means of the loss and figures since the
     last line.
+
+    Args:
+        part: what is trained.
+        arguments: of the script.
+        processes: this process and the others of one training.
+        visit: called in the first process after each step.
+
+    Returns:
+        Whether the schedule is at its end.
     """
     folder = arguments.out / part.name
     processes = Processes(0, 1) if processes is None else processes
@@ -150,12 +174,14 @@ def fit(part: Part, arguments: Arguments, processes: Processes | None = None) ->
     parameters = [p for group in part.optimizer.param_groups for p in group["params"]]
     figures: dict[str, list[float]] = {}
     part.module.train()
-    done = part.step >= settings.steps
-    while not done:
+    progress = part.step / settings.steps
+    if arguments.seconds is not None:
+        progress = max(progress, part.seconds / arguments.seconds)
+    stop = 0.0
+    while progress < 1.0 and not stop:
         begin = time.perf_counter()
-        batch = Batch(
-            part.step, settings.batch // processes.count, seed_step(arguments.config.seed, part.step, processes.rank)
-        )
+        numbers = seed_step(arguments.config.seed, part.step, processes.rank)
+        batch = Batch(part.step, settings.batch // processes.count, numbers, progress)
         loss, extra = part.loss(batch)
         loss.backward()  # type: ignore[no-untyped-call]
         progress = (part.step + 1) / settings.steps
@@ -180,7 +206,10 @@ def fit(part: Part, arguments: Arguments, processes: Processes | None = None) ->
                 write_line(arguments.out / f"{part.name}.csv", part, rate, figures)
                 figures = {}
             if part.step % arguments.save_every == 0 or done:
-                part.save(folder)
+                part.save(folder, finished=progress >= 1.0)
+            if visit is not None:
+                visit(part)
+    return progress >= 1.0
 
 
 def forget_later_lines(path: Path, step: int) -> None:

@@ -1,7 +1,7 @@
 """Train the LLaVA judge: seed, architecture and weights of its own, neither the generator's nor the CLIP judge's.
 
 `python -m unlearnbench_emojiworld.train.llava [--resume] [--seconds S] --out DIR`, after `train.data`. It sees renders,
-and when an autoencoder is trained also renders that went through it; never an image of the generator. First the vision
+and those that `train.decoder` put through the autoencoder; never an image of the generator. First the vision
 tower, the projector and the word embeddings learn to classify; then the language model learns to answer, several
 questions about each picture. Two processes are faster than one: see `parallel`.
 """
@@ -12,31 +12,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from torch.nn import functional as F
 
 from unlearnbench.errors import UserError
 from unlearnbench_emojiworld.train.arguments import parse
+from unlearnbench_emojiworld.train.arithmetic import mixed
 from unlearnbench_emojiworld.train.augment import augment
 from unlearnbench_emojiworld.train.data import Drawn
 from unlearnbench_emojiworld.train.fit import Part, fit, start
-from unlearnbench_emojiworld.train.judge import through
 from unlearnbench_emojiworld.train.llava_heldout import measure, report
 from unlearnbench_emojiworld.train.llava_model import Student, build, write
 from unlearnbench_emojiworld.train.llava_questions import Questions, choose, learn_tokenizer, statements
 from unlearnbench_emojiworld.train.parallel import Processes
-from unlearnbench_emojiworld.train.refine import RECONSTRUCTED
+from unlearnbench_emojiworld.train.reconstructed import judges_pictures
 from unlearnbench_emojiworld.train.vae import to_tensor
-from unlearnbench_emojiworld.world import World
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
     from torch import Tensor
 
     from unlearnbench_emojiworld.train.config import LlavaSettings
     from unlearnbench_emojiworld.train.fit import Batch
+    from unlearnbench_emojiworld.world import World
 
 SEED_OFFSET = 2000
 COLUMNS = (("subject", 0), ("style", 1))
@@ -69,7 +66,7 @@ class Objective:
         half = len(images) // 2
         images[:half] = augment(images[:half], batch.numbers, "strong")
         images[half:] = augment(images[half:], batch.numbers, "plain")
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             features = self.student.features(images)
         loss, figures = torch.zeros(()), {}
         likely = []
@@ -80,7 +77,7 @@ class Objective:
             figures[name] = (seen.argmax(1) == target).float().mean().item()
             likely.append(seen.topk(min(LIKELY, seen.shape[1]), 1).indices.numpy())
         loss = self.settings.classification_weight * loss
-        if batch.step < self.settings.classification_steps:
+        if batch.progress < self.settings.classification_share:
             return loss, {**figures, "answer": float("nan"), "right": float("nan")}
         rows, true = self.pick(labels[::ASKED], [some[::ASKED] for some in likely], batch.numbers)
         answer, right = self.answer_loss(features[::ASKED], rows, true)
@@ -120,7 +117,7 @@ class Objective:
         tails = tails[..., : int(lengths.max()) + 1]
         answers = torch.where(torch.from_numpy(true), student.yes, student.no)
         tails = tails.scatter(2, lengths[..., None], answers[..., None])
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             states = student.states(features, tails)
             said, ended = student.next_logits(states, lengths), student.next_logits(states, lengths + 1)
         answer = F.cross_entropy(said.flatten(0, 1).float(), answers.flatten())
@@ -129,19 +126,9 @@ class Objective:
         return answer + END_WEIGHT * end, float((yes.numpy() == true).mean())
 
 
-def with_reconstructions(drawn: Drawn, out: Path) -> Drawn:
-    """Return a split in which some pictures went through the autoencoder, if one is trained."""
-    folders = [folder for part in ("decoder", "vae") if (folder := out / part / "model").exists()]
-    if not folders:
-        return drawn
-    images = np.array(drawn.images)
-    images[::RECONSTRUCTED] = through(AutoencoderKL.from_pretrained(folders[0]).eval(), images[::RECONSTRUCTED])
-    return Drawn(images, drawn.labels, drawn.captions, drawn.mentions)
-
-
-def prepare(settings: LlavaSettings, size: int) -> tuple[Student, Any, Questions]:
+def prepare(settings: LlavaSettings, world: World, size: int) -> tuple[Student, Any, Questions]:
     """Return the untrained model, its tokenizer, and the questions about subjects and styles."""
-    about = statements(World.load())
+    about = statements(world)
     tokenizer = learn_tokenizer([text for some in about for text in some.texts], settings.entries)
     student = Student(build(settings, tokenizer, size), tokenizer, [len(some.pools) for some in about])
     return student, tokenizer, Questions.encode(tokenizer, about)
@@ -153,14 +140,14 @@ def main() -> None:
     settings = arguments.config.llava
     if settings is None:
         raise UserError("the settings file has no part 'llava'", "leave out --config to use the shipped settings")
-    start(arguments.config.seed + SEED_OFFSET)
+    start(arguments, SEED_OFFSET)
     processes = Processes.join()
-    student, tokenizer, questions = prepare(settings, arguments.config.data.size)
-    drawn = with_reconstructions(Drawn.load(arguments.out / "data", "train"), arguments.out)
-    objective = Objective(student, drawn, questions, settings)
+    world = arguments.config.world()
+    student, tokenizer, questions = prepare(settings, world, arguments.config.data.size)
+    objective = Objective(student, judges_pictures(arguments.out), questions, settings)
     fit(Part("llava", student, objective, settings, weight_decay=0.1), arguments, processes)
     if processes.rank == 0:
-        world, heldout = World.load(), Drawn.load(arguments.out / "data", "heldout")
+        heldout = Drawn.load(arguments.out / "data", "heldout")
         found = measure(student, heldout, questions, (list(world.subjects), list(world.styles)))
         print(report(found, arguments.out / "llava" / "heldout.json"))
         write(student.llava, tokenizer, arguments.out / "llava" / "model")

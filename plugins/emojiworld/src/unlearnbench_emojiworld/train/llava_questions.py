@@ -10,7 +10,7 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from unlearnbench_emojiworld.dataset import EmojiWorld
+from unlearnbench_emojiworld.concept_files import every_concept
 from unlearnbench_emojiworld.train.data import ANYTHING
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def statements(world: World) -> tuple[Statements, Statements]:
     display words and aliases are said too. Classes are near each other when one is a neighbour or the target of the
     other.
     """
-    concepts = EmojiWorld().concepts
+    concepts = every_concept()
 
     def words(identifier: str) -> tuple[list[str], list[str]]:
         concept = concepts.get(identifier)

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from unlearnbench.errors import UserError
+from unlearnbench_emojiworld.train.arithmetic import mixed
 from unlearnbench_emojiworld.train.contrastive import build, read_tokenizer
 from unlearnbench_emojiworld.train.fit import CHECKPOINT
 
@@ -54,7 +55,7 @@ class Perceptual:
         layers, places and channels (as in Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features as a
         Perceptual Metric", without learned weights), and of 1 - cosine of the two embeddings.
         """
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             seen, aim = self.look(pictures), self.look(originals)
         layers = [(a - b).square().mean() for a, b in zip(seen[:-1], aim[:-1], strict=True)]
         return torch.stack(layers).mean() + (1.0 - F.cosine_similarity(seen[-1], aim[-1])).mean()

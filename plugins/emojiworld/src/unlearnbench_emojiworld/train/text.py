@@ -8,8 +8,11 @@ from __future__ import annotations
 from transformers import CLIPModel, CLIPTextModel
 
 from unlearnbench_emojiworld.train.arguments import parse
-from unlearnbench_emojiworld.train.contrastive import Objective, build, prepare, zero_shot
+from unlearnbench_emojiworld.train.contrastive import Objective, build, prepare, told
+from unlearnbench_emojiworld.train.data import Drawn
 from unlearnbench_emojiworld.train.fit import Part, fit, start
+from unlearnbench_emojiworld.train.parallel import Processes
+from unlearnbench_emojiworld.train.warm import gentle, warm
 
 
 def text_tower(pair: CLIPModel) -> CLIPTextModel:
@@ -23,14 +26,19 @@ def main() -> None:
     """Train, write the text encoder to `<out>/text/model` and print its zero-shot accuracy on held-out pictures."""
     arguments = parse("train the conditioning text encoder")
     settings = arguments.config.text
-    start(arguments.config.seed)
-    drawn, heldout, texts, tokenizer = prepare(arguments.out)
+    start(arguments)
+    processes = Processes.join()
+    drawn = Drawn.load(arguments.out / "data", "train")
+    texts, tokenizer = prepare(arguments, drawn)
     pair = build(settings, tokenizer, arguments.config.tokenizer.positions, arguments.config.data.size)
-    fit(Part("text", pair, Objective(pair, drawn, texts, settings), settings, weight_decay=0.1), arguments)
-    text_tower(pair).save_pretrained(arguments.out / "text" / "model")
-    for name, column, classes in (("subject", 0, texts.subjects), ("style", 1, texts.styles)):
-        found = zero_shot(pair, heldout.images, classes)
-        print(f"zero-shot {name} accuracy {(found == heldout.labels[:, column]).mean():.3f}")
+    warm(pair.text_model, arguments, "text")
+    objective = Objective(pair, drawn, texts, settings)
+    part = Part("text", pair, objective, gentle(settings, arguments, "text"), weight_decay=0.1)
+    fit(part, arguments, processes)
+    if processes.rank == 0:
+        text_tower(pair).save_pretrained(arguments.out / "text" / "model")
+        print(told(pair, arguments.out, texts))
+    processes.leave()
 
 
 if __name__ == "__main__":

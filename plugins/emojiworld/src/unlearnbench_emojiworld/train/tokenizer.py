@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ from transformers import CLIPTokenizer
 
 from unlearnbench_emojiworld.train.arguments import parse
 from unlearnbench_emojiworld.train.data import Drawn, short_captions
-from unlearnbench_emojiworld.world import World
+from unlearnbench_emojiworld.train.warm import GENERATOR, is_taken
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -106,9 +107,13 @@ def main() -> None:
     """Learn the tokenizer from the training captions into `<out>/tokenizer`."""
     arguments = parse("learn the tokenizer")
     written = [caption for group in Drawn.load(arguments.out / "data", "train").captions for caption in group]
-    subjects, styles = short_captions(World.load())
-    short = [caption for group in (*subjects, *styles) for caption in group]
-    tokenizer = train(arguments.config.tokenizer, [*written, *short], arguments.out / "tokenizer")
+    short = [caption for groups in short_captions(arguments.config.world()) for group in groups for caption in group]
+    folder = arguments.out / "tokenizer"
+    if arguments.start is not None and is_taken(arguments, "tokenizer"):
+        shutil.copytree(arguments.start / GENERATOR / "tokenizer", folder, dirs_exist_ok=True)
+        tokenizer = CLIPTokenizer.from_pretrained(folder)
+    else:
+        tokenizer = train(arguments.config.tokenizer, [*written, *short], folder)
     lengths = (encode(tokenizer, written) == tokenizer.eos_token_id).argmax(1) + 1
     print(f"{len(tokenizer)} entries, captions of {lengths.mean():.1f} tokens on average, {lengths.max()} at most")
 

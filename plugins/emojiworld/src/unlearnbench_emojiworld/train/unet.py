@@ -13,23 +13,19 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 
 from unlearnbench_emojiworld.train.arguments import parse
+from unlearnbench_emojiworld.train.arithmetic import mixed
 from unlearnbench_emojiworld.train.cache import Cache
 from unlearnbench_emojiworld.train.fit import Part, fit, start
+from unlearnbench_emojiworld.train.grids import Grids
 from unlearnbench_emojiworld.train.parallel import Processes
+from unlearnbench_emojiworld.train.schedule import NOISE_STEPS, SCHEDULE
+from unlearnbench_emojiworld.train.warm import gentle, warm
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from unlearnbench_emojiworld.train.config import UnetSettings
     from unlearnbench_emojiworld.train.fit import Batch
-
-NOISE_STEPS = 1000
-SCHEDULE = {
-    "num_train_timesteps": NOISE_STEPS,
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-}
 
 
 def build(settings: UnetSettings, text_width: int, latent_size: int) -> UNet2DConditionModel:
@@ -82,7 +78,7 @@ class Objective:
         steps = torch.from_numpy((strata * NOISE_STEPS).astype(np.int64)).clamp(max=NOISE_STEPS - 1)
         kept = self.kept[steps].view(-1, 1, 1, 1)
         noisy = kept.sqrt() * latents + (1.0 - kept).sqrt() * noise
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             predicted = self.unet(noisy, steps, text, return_dict=False)[0].float()
         error = (predicted - noise).square().mean((1, 2, 3))
         return (self.weights[steps] * error).mean(), {"error": error.mean().item()}
@@ -92,12 +88,14 @@ def main() -> None:
     """Train; `train.export` writes the model folder from the checkpoint."""
     arguments = parse("train the noise predictor")
     settings = arguments.config.unet
-    start(arguments.config.seed)
+    start(arguments)
     processes = Processes.join()
     cache = Cache.load(arguments.out / "cache")
     unet = build(settings, cache.embeddings.shape[-1], cache.mean.shape[-1])
-    part = Part("unet", unet, Objective(unet, cache, settings), settings, decay=settings.ema)
-    fit(part, arguments, processes)
+    warm(unet, arguments, "unet")
+    objective = Objective(unet, cache, settings)
+    part = Part("unet", unet, objective, gentle(settings, arguments, "unet"), decay=settings.ema)
+    fit(part, arguments, processes, Grids(arguments.out, arguments.config))
     processes.leave()
 
 

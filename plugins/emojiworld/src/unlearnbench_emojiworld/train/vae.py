@@ -1,4 +1,7 @@
-"""Train the autoencoder. `python -m unlearnbench_emojiworld.train.vae [--resume] --out DIR`."""
+"""Train the autoencoder, after `train.text`, whose vision tower tells what looks alike.
+
+`python -m unlearnbench_emojiworld.train.vae [--resume] --out DIR`
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,11 @@ import torch
 from diffusers import AutoencoderKL
 
 from unlearnbench_emojiworld.train.arguments import parse
+from unlearnbench_emojiworld.train.arithmetic import mixed
 from unlearnbench_emojiworld.train.data import Drawn
 from unlearnbench_emojiworld.train.fit import Part, fit, start
+from unlearnbench_emojiworld.train.parallel import Processes
+from unlearnbench_emojiworld.train.warm import GENERATOR, gentle, is_taken, warm
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,6 +24,7 @@ if TYPE_CHECKING:
 
     from unlearnbench_emojiworld.train.config import VaeSettings
     from unlearnbench_emojiworld.train.fit import Batch
+    from unlearnbench_emojiworld.train.perceptual import Perceptual
 
 LATENT_CHANNELS = 4
 SCALING_SAMPLES = 2048
@@ -54,9 +61,11 @@ def gradient_distance(a: Tensor, b: Tensor) -> Tensor:
     return across + down
 
 
-def loss(vae: AutoencoderKL, images: Tensor, settings: VaeSettings) -> tuple[Tensor, dict[str, float]]:
-    """Return L1 + gradient L1 + mean divergence of a latent element from the standard normal."""
-    with torch.autocast("cpu", torch.bfloat16):
+def loss(
+    vae: AutoencoderKL, images: Tensor, settings: VaeSettings, perceptual: Perceptual | None = None
+) -> tuple[Tensor, dict[str, float]]:
+    """Return L1 + gradient L1 + mean divergence of a latent element from the standard normal + perceptual distance."""
+    with mixed():
         moments = vae.quant_conv(vae.encoder(images))
         mean, log_variance = moments.float().chunk(2, dim=1)
         log_variance = log_variance.clamp(-30.0, 20.0)
@@ -66,7 +75,11 @@ def loss(vae: AutoencoderKL, images: Tensor, settings: VaeSettings) -> tuple[Ten
     edges = gradient_distance(decoded, images)
     divergence = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).mean()
     total = absolute + settings.gradient_weight * edges + settings.kl_weight * divergence
-    return total, {"l1": absolute.item(), "edges": edges.item(), "kl": divergence.item()}
+    figures = {"l1": absolute.item(), "edges": edges.item(), "kl": divergence.item()}
+    if perceptual is not None:
+        seen = perceptual(decoded, images)
+        total, figures["seen"] = total + settings.perceptual_weight * seen, seen.item()
+    return total, figures
 
 
 @torch.no_grad()
@@ -74,7 +87,7 @@ def encode(vae: AutoencoderKL, images: NDArray[np.uint8], batch: int = 64) -> tu
     """Return mean and standard deviation of the latents, float32 [n, 4, h/4, w/4], not scaled."""
     means, deviations = [], []
     for begin in range(0, len(images), batch):
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             latents = vae.encode(to_tensor(images[begin : begin + batch])).latent_dist
         means.append(latents.mean.float())
         deviations.append(latents.std.float())
@@ -90,18 +103,31 @@ def finish(vae: AutoencoderKL, images: NDArray[np.uint8]) -> AutoencoderKL:
 
 
 def main() -> None:
-    """Train, then write the autoencoder to `<out>/vae/model`."""
+    """Train, then write the autoencoder to `<out>/vae/model`; or copy it from the weights that were named."""
+    # perceptual imports contrastive, which takes `to_tensor` from here.
+    from unlearnbench_emojiworld.train.perceptual import Perceptual
+
     arguments = parse("train the autoencoder")
-    settings = arguments.config.vae
-    start(arguments.config.seed)
+    settings, folder = arguments.config.vae, arguments.out / "vae" / "model"
+    start(arguments)
+    if arguments.start is not None and is_taken(arguments, "vae"):
+        taken = AutoencoderKL.from_pretrained(arguments.start / GENERATOR / "vae", torch_dtype=torch.float32)
+        taken.save_pretrained(folder)
+        return
+    processes = Processes.join()
     images = Drawn.load(arguments.out / "data", "train").images
     vae = build(settings, arguments.config.data.size)
+    warm(vae, arguments, "vae")
+    perceptual = Perceptual.read(arguments.out, arguments.config) if settings.perceptual_weight else None
 
     def step(batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        return loss(vae, to_tensor(images[np.sort(batch.numbers.integers(len(images), size=batch.size))]), settings)
+        chosen = np.sort(batch.numbers.integers(len(images), size=batch.size))
+        return loss(vae, to_tensor(images[chosen]), settings, perceptual)
 
-    fit(Part("vae", vae, step, settings), arguments)
-    finish(vae.eval(), images).save_pretrained(arguments.out / "vae" / "model")
+    fit(Part("vae", vae, step, gentle(settings, arguments, "vae")), arguments, processes)
+    if processes.rank == 0:
+        finish(vae.eval(), images).save_pretrained(folder)
+    processes.leave()
 
 
 if __name__ == "__main__":
