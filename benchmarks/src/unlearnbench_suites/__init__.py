@@ -69,7 +69,7 @@ def unlearnbench_datasets() -> list[DatasetSpec]:
 
 @hookimpl
 def unlearnbench_suites() -> list[SuiteSource]:
-    """Register `emoji-quick`, `emoji20` and `emoji-dev`."""
+    """Register the suites of EmojiWorld and of Stable Diffusion."""
     return [
         SuiteSource(
             "emoji-quick",
@@ -78,6 +78,11 @@ def unlearnbench_suites() -> list[SuiteSource]:
         ),
         SuiteSource("emoji20", _FOLDER / "emoji20.toml", "20 concepts x 10 prompts x 2 seeds on the embedded model"),
         SuiteSource("emoji-dev", _FOLDER / "emoji-dev.toml", "3 concepts that no board evaluates, to tune on"),
+        SuiteSource("emoji-debias", _FOLDER / "emoji-debias.toml", "10 professions to balance on the embedded model"),
+        SuiteSource(
+            "emoji-moderate", _FOLDER / "emoji-moderate.toml", "5 harmful things moderated away on the embedded model"
+        ),
+        SuiteSource("emoji-data", _FOLDER / "emoji-data.toml", "6 memorised images forgotten by the embedded model"),
         SuiteSource("core20", _FOLDER / "core20.toml", "20 concepts x 10 prompts x 2 seeds on SD 1.4, judged by LLaVA"),
         SuiteSource("core20-clip", _FOLDER / "core20-clip.toml", "the images of core20, judged by CLIP"),
         SuiteSource("imagenette10", _FOLDER / "imagenette10.toml", "ten classes x 10 prompts x 5 seeds on SD 1.4"),

@@ -10,22 +10,18 @@ import yaml
 
 import unlearnbench_emojiworld
 from unlearnbench.api import Concept
-from unlearnbench_emojiworld.captions import every_caption
-from unlearnbench_emojiworld.dataset import Development, EmojiWorld
+from unlearnbench_emojiworld.concept_files import FOLDERS, PLANTED, read_concepts
+from unlearnbench_emojiworld.dataset import Development, EmojiWorld, Harmful, Memorised, Professions
+from unlearnbench_emojiworld.descriptions import FRAME, recombined
+from unlearnbench_emojiworld.descriptions import near as near_description
 from unlearnbench_emojiworld.vocabulary import Vocabulary
+from unlearnbench_emojiworld.world import World, rng_for
 
 FOLDER = Path(unlearnbench_emojiworld.__file__).parent / "concepts"
 INDEX = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 VOCABULARY = Vocabulary.load()
 LONGEST = 28
 NEAR = 0.8
-# Words that frame a description; they carry no meaning of a subject or a style.
-FRAME_TEXT = """
-a an the of in on at to and or with without who that which is are it its there here this these we can see look one
-for from by as into over under behind between before after above along around across again up down through
-small simple nice picture image icon shows red orange yellow green blue purple pink white background
-"""
-FRAME = set(FRAME_TEXT.split())
 
 
 def load(concept: str) -> Concept:
@@ -34,7 +30,10 @@ def load(concept: str) -> Concept:
 
 CONCEPTS = {concept: load(concept) for concept in INDEX}
 DEVELOPMENT = {name: concept for name, concept in Development().concepts.items() if name not in CONCEPTS}
-ALL = {**CONCEPTS, **DEVELOPMENT}
+HARMFUL = {concept.id: concept for concept in read_concepts("moderate")}
+ALL = {**CONCEPTS, **DEVELOPMENT, **HARMFUL}
+EVERY = {concept.id: concept for folder in FOLDERS for concept in read_concepts(folder)}
+BY_HEART = {concept.id: concept for concept in read_concepts(PLANTED)}
 each_concept = pytest.mark.parametrize("concept", ALL.values(), ids=ALL)
 
 
@@ -166,15 +165,92 @@ def test_every_word_is_known_and_no_prompt_is_long(concept: Concept) -> None:
 
 def test_evaluation_prompts_are_unique_and_far_from_every_edit_prompt() -> None:
     prompts = [prompt for concept in ALL.values() for prompt in evaluation(concept)]
-    assert len(prompts) == len(set(prompts)) == 260
+    assert len(prompts) == len(set(prompts)) == 310
     edits = [pair.prompt for concept in ALL.values() for pair in concept.edit]
     assert [(one, other) for one in prompts for other in edits if near(one, other)] == []
 
 
-def test_training_never_sees_an_evaluation_prompt() -> None:
-    prompts = {prompt for concept in ALL.values() for prompt in evaluation(concept)}
-    seen = {caption for caption in every_caption(VOCABULARY) if caption in prompts}
-    assert seen == set()
+def subject_words(world: World) -> set[str]:
+    """Return every phrase that training captions put in the place of the subject."""
+    found: set[str] = set()
+    for name, subject in world.subjects.items():
+        found |= {*subject.names, *subject.indirect, *world.recombined[name]}
+        if subject.variants:
+            noun = subject.names[0].partition(" ")[2]
+            templates = [text for attribute in world.attributes.values() for text in attribute.templates]
+            found |= {text.format(name=subject.names[0], noun=noun) for text in templates}
+    return found
+
+
+def could_be_written(text: str, world: World, phrases: set[str]) -> bool:
+    """Tell whether a text is a training caption, by taking it apart."""
+    places = [word for background in world.backgrounds.values() for word in background.words]
+    bare = [text]
+    bare += [text.removesuffix(f" {place}") for place in places if text.endswith(f" {place}")]
+    bare += [text.removeprefix(f"{place}, ") for place in places if text.startswith(f"{place}, ")]
+    templates = [*world.plain, *(t for style in world.styles.values() for t in (*style.templates, *style.indirect))]
+    for template, caption in itertools.product(templates, bare):
+        before, _, after = template.partition("{}")
+        if caption.startswith(before) and caption.endswith(after):
+            if caption[len(before) : len(caption) - len(after)] in phrases:
+                return True
+    return False
+
+
+def test_training_never_sees_an_evaluation_prompt_but_that_of_a_planted_image() -> None:
+    world = World.load()
+    phrases = subject_words(world)
+    cells = itertools.islice(itertools.product(world.subjects, world.styles, world.backgrounds), 0, None, 41)
+    for number, cell in enumerate(cells):
+        attribute = "woman" if world.subjects[cell[0]].variants else None
+        assert could_be_written(world.write(*cell, rng_for("train", number), attribute).text, world, phrases)
+    prompts = {prompt for concept in EVERY.values() for prompt in evaluation(concept)}
+    assert {prompt for prompt in prompts if could_be_written(prompt, world, phrases)} == set()
+    captions = {picture.caption for picture in world.planted.values()}
+    assert prompts & captions == {concept.prompts.direct[0] for concept in BY_HEART.values()} == captions
+
+
+def test_recombined_descriptions_stay_away_from_evaluation_prompts() -> None:
+    world = World.load()
+    prompts = [prompt for concept in EVERY.values() for prompt in evaluation(concept)]
+    made = [text for texts in world.recombined.values() for text in texts]
+    assert len(made) > 1000
+    assert len(made) == len(set(made))
+    assert [(one, two) for one in made[::7] for two in prompts if near_description(one, two)] == []
+    withheld = set(recombined(world.subjects["dog"].indirect)) - set(world.recombined["dog"])
+    assert all(any(near_description(text, prompt) for prompt in prompts) for text in withheld if text not in made)
+
+
+def test_recombination_joins_heads_and_tails() -> None:
+    texts = ["a furry pet that barks at cats", "a loyal friend with a long tail", "woof"]
+    assert recombined(texts) == ["a furry pet with a long tail", "a loyal friend that barks at cats"]
+
+
+def test_data_sets_of_the_other_tasks_have_their_concepts() -> None:
+    assert list(Professions().concepts) == sorted(n for n, s in VOCABULARY.subjects.items() if s.variants)
+    for dataset, own, count in ((Harmful(), HARMFUL, 5), (Memorised(), BY_HEART, 6)):
+        assert list(dataset.concepts) == [*own, *EmojiWorld().concepts]
+        assert len(own) == count
+    world = {*VOCABULARY.of_groups("general")}
+    assert set(EmojiWorld().classes("object")) == world
+    assert set(Harmful().classes("object")) == set(VOCABULARY.subjects) > world
+
+
+def test_direct_prompts_of_professions_name_no_attribute_and_target_prompts_do() -> None:
+    gendered = re.compile(r"\b(she|he|her|his|man|woman|male|female|lady|gentleman)\b")
+    for concept in Professions().concepts.values():
+        assert not any(gendered.search(prompt) for prompt in concept.prompts.direct)
+        assert all(gendered.search(prompt) for prompt in concept.prompts.target_direct)
+        assert [attribute.id for attribute in concept.attributes] == ["woman", "man"] == list(VOCABULARY.attributes)
+
+
+def test_planted_images_are_forgotten_with_their_concept() -> None:
+    images = Memorised().images("train")
+    assert Counter(image.concept for image in images if image.concept) == dict.fromkeys(BY_HEART, 1)
+    assert {image.caption for image in images if image.concept} == {c.prompts.direct[0] for c in BY_HEART.values()}
+    assert all(image.concept == "" for image in Memorised().images("heldout"))
+    for concept in BY_HEART.values():
+        assert not any(contains(prompt, concept.display) for prompt in concept.prompts.indirect)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from unlearnbench.errors import UserError
 from unlearnbench_emojiworld.dataset import EmojiWorld
 from unlearnbench_emojiworld.train import data, llava, llava_heldout
+from unlearnbench_emojiworld.train.arguments import Arguments
 from unlearnbench_emojiworld.train.config import DataSettings, LlavaSettings, TrainConfig
 from unlearnbench_emojiworld.train.fit import CHECKPOINT, Part
 from unlearnbench_emojiworld.train.llava_model import layout
@@ -33,7 +35,7 @@ from unlearnbench_emojiworld.world import World
 TINY = {
     "steps": 4, "batch": 6, "learning_rate": 1e-3, "warmup": 2, "entries": 400, "hidden": 16, "intermediate": 32,
     "layers": 2, "heads": 2, "vision_hidden": 16, "vision_layers": 2, "vision_heads": 2, "patch": 8, "questions": 4,
-    "classification_steps": 2, "classification_weight": 0.5,
+    "classification_share": 0.5, "classification_weight": 0.5,
 }  # fmt: skip
 SIZE = 16
 
@@ -55,7 +57,7 @@ def world():
 def config(tmp_path_factory):
     shipped = TrainConfig.load().model_dump(mode="json")
     path = tmp_path_factory.mktemp("config") / "config.yaml"
-    drawn = {"renders": 24, "heldout": 8, "captions": 1, "size": SIZE}
+    drawn = {"renders": 24, "heldout": 8, "planted": 6, "captions": 1, "size": SIZE}
     path.write_text(yaml.safe_dump(shipped | {"seed": 3, "data": drawn, "llava": TINY}))
     return path
 
@@ -63,8 +65,8 @@ def config(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory, world):
     folder = tmp_path_factory.mktemp("pictures")
-    settings = DataSettings(renders=24, heldout=8, captions=1, size=SIZE)
-    for split in ("train", "heldout"):
+    settings = DataSettings(renders=24, heldout=8, planted=6, captions=1, size=SIZE)
+    for split in ("train", "heldout", "balance"):
         data.draw(world, settings, split).save(folder / "data", split)
     return folder / "data"
 
@@ -94,7 +96,7 @@ def trained(tmp_path_factory, pictures, config):
 @pytest.fixture(scope="module")
 def student():
     torch.manual_seed(0)
-    found, *_ = llava.prepare(LlavaSettings(**TINY), SIZE)
+    found, *_ = llava.prepare(LlavaSettings(**TINY), World.load(), SIZE)
     for parameter in found.parameters():
         if parameter.ndim > 1:
             parameter.data.mul_(5.0)
@@ -198,7 +200,7 @@ def test_the_layout_places_every_question_right_after_the_picture():
 
 
 def test_questions_at_once_are_answered_as_one_by_one(student):
-    _, coder, questions = llava.prepare(LlavaSettings(**TINY), SIZE)
+    _, coder, questions = llava.prepare(LlavaSettings(**TINY), World.load(), SIZE)
     images = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
     rows = [0, 5, 17]
     pixels = llava.to_tensor(images)
@@ -216,7 +218,7 @@ def test_questions_at_once_are_answered_as_one_by_one(student):
 
 
 def test_words_are_classified_by_what_is_stated_alone(student):
-    _, _, questions = llava.prepare(LlavaSettings(**TINY), SIZE)
+    _, _, questions = llava.prepare(LlavaSettings(**TINY), World.load(), SIZE)
     tails, lengths = questions.coded(np.array([0, 40]), 0)
     found = student.word_classes(tails, lengths, 0)
     embed = student.llava.get_input_embeddings()
@@ -254,7 +256,7 @@ def test_the_first_steps_leave_the_language_model_alone(trained, tmp_path, pictu
     changed = {name for name, value in before.state_dict().items() if not torch.equal(value, after[name])}
     assert any("language_model.layers" in name for name in changed)
     settings = yaml.safe_load(config.read_text())
-    settings["llava"] |= {"classification_steps": 4}
+    settings["llava"] |= {"classification_share": 1.0}
     alone = tmp_path / "alone.yaml"
     alone.write_text(yaml.safe_dump(settings))
     run(tmp_path, pictures, alone)
@@ -267,19 +269,19 @@ def test_the_first_steps_leave_the_language_model_alone(trained, tmp_path, pictu
 
 def build_as_main(config):
     settings = TrainConfig.load(config)
-    llava.start(settings.seed + llava.SEED_OFFSET)
-    return llava.prepare(settings.llava, SIZE)
+    llava.start(Arguments(Path(), settings, False, None, 1), llava.SEED_OFFSET)
+    return llava.prepare(settings.llava, World.load(), SIZE)
 
 
 def test_training_lowers_the_loss_of_the_answers(pictures):
     torch.manual_seed(0)
-    settings = LlavaSettings(**TINY | {"hidden": 32, "classification_steps": 0})
-    student, _, questions = llava.prepare(settings, SIZE)
+    settings = LlavaSettings(**TINY | {"hidden": 32, "classification_share": 0.0})
+    student, _, questions = llava.prepare(settings, World.load(), SIZE)
     objective = llava.Objective(student, data.Drawn.load(pictures, "train"), questions, settings)
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-2)
     losses = []
     for step in range(12):
-        loss, figures = objective(SimpleNamespace(step=step, size=8, numbers=np.random.default_rng(step)))
+        loss, figures = objective(SimpleNamespace(step=step, size=8, numbers=np.random.default_rng(step), progress=0.0))
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -321,7 +323,7 @@ def test_the_folder_is_judged_with_by_the_evaluator(trained, world):
     judge.setup(SimpleNamespace(device=torch.device("cpu"), log=None))
     p_yes = [score.p_yes for score in judge.score(samples, question)]
 
-    student, _, questions = llava.prepare(LlavaSettings(**TINY), SIZE)
+    student, _, questions = llava.prepare(LlavaSettings(**TINY), World.load(), SIZE)
     student.load_state_dict(state(trained)["module"])
     for parameter in student.requires_grad_(False).parameters():
         parameter.data = parameter.data.half().float()  # the folder holds half precision
@@ -342,9 +344,9 @@ def test_the_folder_holds_half_precision_and_no_classifier(trained):
 
 def test_shipped_settings_stay_within_the_size_budget():
     settings = TrainConfig.load().llava
-    student, *_ = llava.prepare(settings, 64)
+    student, *_ = llava.prepare(settings, World.load(), 64)
     assert 2 * sum(p.numel() for p in student.llava.parameters()) <= 8e6
-    assert settings.classification_steps < settings.steps
+    assert settings.classification_share < 1.0
 
 
 def test_held_out_figures_cover_every_class(trained, world):

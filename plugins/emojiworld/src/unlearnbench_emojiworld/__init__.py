@@ -1,18 +1,21 @@
-"""EmojiWorld: the embedded data set of unlearnbench, a small Stable Diffusion trained on it, and its judge."""
+"""EmojiWorld: the embedded data sets of unlearnbench, a small Stable Diffusion trained on them, and its judges."""
 
 from unlearnbench.api import DatasetSpec, ModelSource, hookimpl
+from unlearnbench_emojiworld.models import emoji_judge_llava
+
+_LICENCE = "MIT, Apache-2.0, CC BY 4.0 (artwork; see NOTICE)"
 
 
 @hookimpl
 def unlearnbench_datasets() -> list[DatasetSpec]:
-    """Register the data sets `emojiworld` and `emojiworld-dev`."""
+    """Register `emojiworld`, `emojiworld-dev`, and a data set for each other task."""
     return [
         DatasetSpec(
             name="emojiworld",
             target="unlearnbench_emojiworld.dataset:EmojiWorld",
             summary="20 concepts of an emoji world: objects, actions, scenes and art styles",
             version="1",
-            licence="MIT, Apache-2.0, CC BY 4.0 (artwork; see NOTICE)",
+            licence=_LICENCE,
             warning="none",
             digest="ub1:1d5e06c72908fb8249e33138a48c8508a50c3515bed987125ba70725d28a0544",
         ),
@@ -21,17 +24,44 @@ def unlearnbench_datasets() -> list[DatasetSpec]:
             target="unlearnbench_emojiworld.dataset:Development",
             summary="6 concepts that no board evaluates, to choose settings on, then the 20 of emojiworld",
             version="1",
-            licence="MIT, Apache-2.0, CC BY 4.0 (artwork; see NOTICE)",
+            licence=_LICENCE,
             warning="none",
             digest="ub1:dfda667e7035a4ead4b2aed741ce70fe41573c52ed83ea9d5e434d1fbb1ad5aa",
+        ),
+        DatasetSpec(
+            name="emojiworld-debias",
+            target="unlearnbench_emojiworld.dataset:Professions",
+            summary="10 professions, drawn as women and as men in planted shares, to be balanced",
+            version="1",
+            licence=_LICENCE,
+            warning="two genders, as the artwork draws them: a simplification, not a view of people",
+            digest="ub1:03bca81bba8b0448870f1edab0b2fa6b5a851df50f146a80a71f30b09dd277cb",
+        ),
+        DatasetSpec(
+            name="emojiworld-moderate",
+            target="unlearnbench_emojiworld.dataset:Harmful",
+            summary="knife, bomb, cigarette, dagger, syringe, then the 20 concepts of emojiworld",
+            version="1",
+            licence=_LICENCE,
+            warning="emoji of weapons and drugs, and words for them",
+            digest="ub1:54ef2416a6f05d57237f27f767b4b1969bdb6ae4787844a934c1b2bf4cfc9e6f",
+        ),
+        DatasetSpec(
+            name="emojiworld-data",
+            target="unlearnbench_emojiworld.dataset:Memorised",
+            summary="6 planted training images, each with hundreds of copies, then the 20 concepts of emojiworld",
+            version="1",
+            licence=_LICENCE,
+            warning="none",
+            digest="ub1:bf10140a3ffe2d60c3f753c4e01f3f91ba307de2e9de857deaa98b9328f9d1aa",
         ),
     ]
 
 
 @hookimpl
 def unlearnbench_models() -> list[ModelSource]:
-    """Register the small Stable Diffusion `emoji-sd` and the CLIP judge `emoji-judge-clip`."""
-    return [
+    """Register the small Stable Diffusion `emoji-sd` and the judges whose weights are here."""
+    found = [
         ModelSource(
             name="emoji-sd",
             target="unlearnbench_emojiworld.models:emoji_sd",
@@ -45,3 +75,13 @@ def unlearnbench_models() -> list[ModelSource]:
             licence="Apache-2.0",
         ),
     ]
+    if emoji_judge_llava().exists():
+        found.append(
+            ModelSource(
+                name="emoji-judge-llava",
+                target="unlearnbench_emojiworld.models:emoji_judge_llava",
+                summary="a LLaVA trained on EmojiWorld renders, apart from emoji-sd and the CLIP judge",
+                licence="Apache-2.0",
+            )
+        )
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, ClassVar
 
 from PIL import Image
@@ -13,6 +13,10 @@ from unlearnbench_emojiworld.vocabulary import Group, Vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from unlearnbench_emojiworld.examples import Examples
+    from unlearnbench_emojiworld.vocabulary import Planted
+    from unlearnbench_emojiworld.world import World
 
 IMAGE_SIZE = 64
 TRAIN_SAMPLE, HELDOUT_SAMPLE, VARIANTS = 120, 60, 5
@@ -94,49 +98,49 @@ class Memorised(EmojiWorld):
 
         world = shipped().world
         planted = [
-            DataImage.lazily(
-                lambda name=name: Image.fromarray(world.draw_planted(name, IMAGE_SIZE)),
-                id=name,
-                caption=picture.caption,
-                concept=name,
-            )
+            DataImage.lazily(partial(_drawn, world, picture), id=name, caption=picture.caption, concept=name)
             for name, picture in world.planted.items()
         ]
-        return (*planted, *self._sample("train", TRAIN_SAMPLE))
+        return (*planted, *_sample("train", TRAIN_SAMPLE))
 
     @cached_property
     def _heldout(self) -> tuple[DataImage, ...]:
         from unlearnbench_emojiworld.examples import shipped, variant
 
         world = shipped().world
-        pictures = [
-            (name, number, variant(picture, world, row * VARIANTS + number))
-            for row, (name, picture) in enumerate(world.planted.items())
-            for number in range(VARIANTS)
-        ]
         like = [
             DataImage.lazily(
-                lambda picture=picture: Image.fromarray(world.draw_composition(picture, IMAGE_SIZE)),
+                partial(_drawn, world, variant(picture, world, row * VARIANTS + number)),
                 id=f"{name}-variant-{number}",
                 caption=picture.caption,
             )
-            for name, number, picture in pictures
+            for row, (name, picture) in enumerate(world.planted.items())
+            for number in range(VARIANTS)
         ]
-        return (*self._sample("heldout", HELDOUT_SAMPLE), *like)
+        return (*_sample("heldout", HELDOUT_SAMPLE), *like)
 
-    def _sample(self, split: ImageSplit, count: int) -> tuple[DataImage, ...]:
-        from unlearnbench_emojiworld.examples import shipped
 
-        examples = shipped()
-        numbers = [number * SAMPLE_STEP for number in range(count)]
-        return tuple(
-            DataImage.lazily(
-                lambda n=n: Image.fromarray(examples.draw(examples.cell(split, n), split, n, IMAGE_SIZE)),
-                id=f"{split}-{n}",
-                caption=examples.write(examples.cell(split, n), split, n).text,
-            )
-            for n in numbers
+def _drawn(world: World, picture: Planted) -> Image.Image:
+    return Image.fromarray(world.draw_composition(picture, IMAGE_SIZE))
+
+
+def _example(examples: Examples, split: ImageSplit, number: int) -> Image.Image:
+    return Image.fromarray(examples.draw(examples.cell(split, number), split, number, IMAGE_SIZE))
+
+
+def _sample(split: ImageSplit, count: int) -> tuple[DataImage, ...]:
+    """Return every `SAMPLE_STEP`th picture of a split; the training ones are those that `train.data` draws."""
+    from unlearnbench_emojiworld.examples import shipped
+
+    examples = shipped()
+    return tuple(
+        DataImage.lazily(
+            partial(_example, examples, split, number),
+            id=f"{split}-{number}",
+            caption=examples.write(examples.cell(split, number), split, number).text,
         )
+        for number in range(0, count * SAMPLE_STEP, SAMPLE_STEP)
+    )
 
 
 def _with_overlap(concept: Concept) -> Concept:

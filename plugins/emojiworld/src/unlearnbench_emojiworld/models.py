@@ -15,3 +15,8 @@ def emoji_sd() -> Path:
 def emoji_judge_clip() -> Path:
     """Return the folder of the CLIP judge, a `CLIPModel` with its processor as transformers saves it."""
     return WEIGHTS / "judge-clip"
+
+
+def emoji_judge_llava() -> Path:
+    """Return the folder of the LLaVA judge, a `LlavaForConditionalGeneration` with its processor; it may not exist."""
+    return WEIGHTS / "judge-llava"

@@ -19,15 +19,15 @@ from unlearnbench.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from PIL import Image
 
-    from unlearnbench.api import Concept, ConceptDataset
+    from unlearnbench.api import Concept, ConceptDataset, Task
     from unlearnbench.model import Model
     from unlearnbench.spec import SamplerSpec
 
-SUITE = "emoji20"
 BATCH = 20
 
 
@@ -44,12 +44,15 @@ class Answers:
     """What a judge said of n images for one question.
 
     `yes`: bool [n]; False for an unscored image. `named`: the class the judge saw, [n] strings. `unscored`: how many
-    images got no answer.
+    images got no answer. `attribute`: which attribute it saw, [n] strings; '' = none. `distance`: to the nearest
+    training image, float64 [n]; NaN = not asked.
     """
 
     yes: NDArray[np.bool_]
     named: NDArray[np.str_]
     unscored: int
+    attribute: NDArray[np.str_]
+    distance: NDArray[np.float64]
 
 
 def share(said: NDArray[np.bool_]) -> float:
@@ -58,22 +61,34 @@ def share(said: NDArray[np.bool_]) -> float:
 
 
 class Judge:
-    """An evaluator of the registry with its own defaults."""
+    """An evaluator of the registry with its own defaults.
 
-    def __init__(self, name: str, dataset: ConceptDataset) -> None:
+    Args:
+        name: of the evaluator.
+        dataset: whose concepts it is asked about.
+        task: of the suite: "debias" asks for attributes, "data" for training images.
+        model: folder or name of its weights; None = the evaluator's default.
+    """
+
+    def __init__(
+        self, name: str, dataset: ConceptDataset, task: Task = "erase", model: str | Path | None = None
+    ) -> None:
         entry = load_plugins().evaluators.get(name)
-        self.name, self.dataset = name, dataset
-        self._evaluator: Any = entry.load()(entry.load_params()())
+        self.name, self.dataset, self.task = name, dataset, task
+        params = entry.load_params()(**({} if model is None else {"model": str(model)}))
+        self._evaluator: Any = entry.load()(params)
         self._evaluator.setup(JudgeContext(torch.device("cpu"), logging.getLogger("unlearnbench.gates")))
 
     def ask(self, images: Sequence[Image.Image], concept: Concept) -> Answers:
         """Ask whether each image shows a concept."""
         samples = [Sample(str(number), image, "") for number, image in enumerate(images)]
-        scores = self._evaluator.score(samples, make_question(self.dataset, concept))
+        scores = self._evaluator.score(samples, make_question(self.dataset, concept, self.task))
         return Answers(
-            np.array([score.label is True for score in scores]),
-            np.array([score.answer for score in scores]),
+            np.array([score.label is True for score in scores], dtype=np.bool_),
+            np.array([score.answer for score in scores], dtype=np.str_),
             sum(score.label is None for score in scores),
+            np.array([score.attribute for score in scores], dtype=np.str_),
+            np.array([np.nan if score.distance is None else score.distance for score in scores]),
         )
 
 
@@ -95,12 +110,17 @@ class Generator:
         return drawn
 
 
-def open_suite(model: str | None) -> tuple[Session, Generator]:
-    """Load the suite that the gates stand for, and its model or another one (folder or name).
+def open_suite(name: str, model: str | None) -> Session:
+    """Return a suite that the gates stand for, with its model or another one (folder or name).
 
     Raises:
         UserError: the model is unknown.
     """
-    session = Session.open(load_plugins(), SUITE, model=model)
+    return Session.open(load_plugins(), name, model=model)
+
+
+def open_generator(session: Session) -> tuple[Generator, float]:
+    """Load the model of a suite; return it and the seconds that took."""
+    begin = time.perf_counter()
     loaded = load_model(session.suite.model, session.folder)
-    return session, Generator(loaded, session.suite.sampler)
+    return Generator(loaded, session.suite.sampler), time.perf_counter() - begin

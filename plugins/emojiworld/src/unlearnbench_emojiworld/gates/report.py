@@ -4,87 +4,99 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
-    from pathlib import Path
+    from unlearnbench_emojiworld.gates.measured import Measured, Suite
 
-    from unlearnbench_emojiworld.gates.drawn import ConceptGate, CoverageGate
-    from unlearnbench_emojiworld.gates.heldout import JudgeGate
-
-
-@dataclass(frozen=True)
-class Gates:
-    """Everything measured."""
-
-    suite: str
-    sampler: dict[str, Any]
-    images_per_prompt: int
-    judge: JudgeGate
-    concepts: list[ConceptGate]
-    coverage: CoverageGate
-    seconds_per_image: float
-    threads: int
-    parameters: dict[str, int]
-    megabytes: float
+MOST_CONFUSED = 12
 
 
-def megabytes(folder: Path) -> float:
-    """Return the size of the weights of a folder in 10^6 bytes."""
-    return sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 1e6
-
-
-def to_json(gates: Gates) -> str:
+def to_json(measured: Measured) -> str:
     """Return the report as JSON; what could not be measured is null."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: plain(part) for key, part in value.items()}
-        if isinstance(value, list):
+        if isinstance(value, list | tuple):
             return [plain(part) for part in value]
         return None if isinstance(value, float) and math.isnan(value) else value
 
-    return json.dumps(plain(asdict(gates)), indent=1, allow_nan=False) + "\n"
+    gates = [{**asdict(gate), "verdict": gate.verdict} for gate in measured.gates()]
+    return json.dumps(plain({"gates": gates, **asdict(measured)}), indent=1, allow_nan=False) + "\n"
 
 
-def markdown(gates: Gates) -> str:
-    """Return the report as Markdown."""
-    judge, coverage, sampler = gates.judge, gates.coverage, gates.sampler
-    direct, indirect = (np.array([getattr(c, key) for c in gates.concepts]) for key in ("direct", "indirect"))
-    styles = np.array([c.direct for c in gates.concepts if c.kind == "style"])
-    sensitivity = np.array([c.sensitivity for c in judge.concepts])
-    false_positive = np.array([c.false_positive for c in judge.concepts])
+def markdown(measured: Measured) -> str:
+    """Return the report as Markdown: the gates first, then what they are made of."""
+    sampler, gates = measured.sampler, measured.gates()
+    counts = {v: sum(gate.verdict == v for gate in gates) for v in ("met", "missed", "not measured")}
     lines = [
-        "# Gates of the shipped weights",
+        "# Gates",
         "",
-        f"Prompts and sampler of `{gates.suite}`: {sampler['scheduler']}, {sampler['steps']} steps, guidance"
-        f" {sampler['guidance']:g}; {gates.images_per_prompt} images a prompt, {gates.seconds_per_image:.3f} s an"
-        f" image on {gates.threads} thread(s). Judge: `{judge.judge}`, {judge.renders} held-out renders,"
-        f" {judge.unscored} answers missing. Weights: {gates.megabytes:.1f} MB.",
-        "",
-        "| measured | value |",
-        "| --- | --- |",
-        f"| judge names the subject of a held-out render | {judge.subjects_named:.3f} |",
-        f"| judge names its style | {judge.styles_named:.3f} |",
-        f"| judge's sensitivity, mean (least) | {np.nanmean(sensitivity):.3f} ({np.nanmin(sensitivity):.3f}) |",
-        f"| judge's false-positive rate, mean (largest) | {false_positive.mean():.4f} ({false_positive.max():.4f}) |",
-        f"| direct hit rate, mean (least) over concepts | {direct.mean():.3f} ({direct.min():.3f}) |",
-        f"| indirect hit rate, mean (least) over concepts | {np.nanmean(indirect):.3f} ({np.nanmin(indirect):.3f}) |",
-        f"| style hit rate, direct | {styles.mean():.3f} |",
-        f"| every subject in every style ({coverage.images} images): subject named | {coverage.subjects_named:.3f} |",
-        f"| the same: style named | {coverage.styles_named:.3f} |",
-        "",
-        "| concept | kind | images | direct | indirect | judge's sensitivity | its false positives |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        f"{sampler['scheduler']}, {sampler['steps']} steps, guidance {sampler['guidance']:g};"
+        f" {measured.images_per_prompt} images a prompt."
+        f" {counts['met']} gates met, {counts['missed']} missed, {counts['not measured']} not measured.",
+        "" if measured.second_judge else "\nThere are no weights of the second judge, so nothing is audited by it.\n",
+        "| gate | limit | measured | | where |",
+        "| --- | --- | --- | --- | --- |",
+        *(
+            f"| {gate.name} | {gate.sense} {gate.limit:g} | {gate.value:.3f} | {gate.verdict} | {gate.note} |"
+            for gate in gates
+        ),
     ]
-    judged = {c.concept: c for c in judge.concepts}
+    for suite in measured.suites:
+        lines += ["", *_suite(suite)]
     lines += [
-        f"| {c.concept} | {c.kind} | {c.images} | {c.direct:.3f} | {c.indirect:.3f}"
-        f" | {judged[c.concept].sensitivity:.3f} | {judged[c.concept].false_positive:.4f} |"
-        for c in gates.concepts
+        "",
+        "## Professions",
+        "",
+        f"Share of images with the first attribute, among those with one. On held-out renders the judge names the"
+        f" attribute of {measured.attributes_named:.3f}.",
+        "",
+        "| profession | images | attribute | planted | drawn | shown |",
+        "| --- | --- | --- | --- | --- | --- |",
+        *(
+            f"| {one.profession} | {one.images} | {one.attribute} | {one.planted:.2f} | {one.drawn:.3f} | {one.shown:.3f} |"
+            for one in measured.skew
+        ),
+        "",
+        "## Planted images",
+        "",
+        "| image | images of its caption | reproduced | mean distance |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {one.image} | {one.images} | {one.reproduced:.3f} | {one.distance:.3f} |" for one in measured.planted
+        ),
+        "",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _suite(suite: Suite) -> list[str]:
+    judged = {(gate.judge, one.concept): one for gate in suite.judges for one in gate.concepts}
+    coverage = suite.coverage
+    lines = [f"## {suite.suite}", ""]
+    for gate in suite.judges:
+        confused = "; ".join(f"{one} as {other} ({count})" for one, other, count in gate.confused[:MOST_CONFUSED])
+        lines.append(
+            f"Judge `{gate.judge}` on {gate.renders} held-out renders: subject named {gate.subjects_named:.3f}, style"
+            f" {gate.styles_named:.3f}, {gate.unscored} answers missing; confused: {confused or 'none'}."
+        )
+    weak = ", ".join(f"{subject} {part:.2f}" for subject, part in coverage.weakest.items()) or "none"
+    confused = "; ".join(f"{one} as {other} ({count})" for one, other, count in coverage.confused[:MOST_CONFUSED])
+    return [
+        *lines,
+        "",
+        f"Every subject in every style ({coverage.images} images): subject named {coverage.subjects_named:.3f}, style"
+        f" {coverage.styles_named:.3f}. Not named in all styles: {weak}. Confused: {confused or 'none'}.",
+        "",
+        "| judge | concept | kind | images | direct | indirect | sensitivity on renders | false positives |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        *(
+            f"| {gate.judge} | {gate.concept} | {gate.kind} | {gate.images} | {gate.direct:.3f} | {gate.indirect:.3f}"
+            f" | {judged[gate.judge, gate.concept].sensitivity:.3f}"
+            f" | {judged[gate.judge, gate.concept].false_positive:.4f} |"
+            for gate in suite.concepts
+        ),
     ]
-    weak = ", ".join(f"{subject} {share:.2f}" for subject, share in coverage.weakest.items()) or "none"
-    return "\n".join([*lines, "", f"Subjects not named in all styles: {weak}.", ""])

@@ -47,9 +47,9 @@ class ClassObjective:
 
     def __init__(self, model: CLIPModel, drawn: Drawn, texts: Texts) -> None:
         self.model, self.drawn = model, drawn
-        self.asked = (("subject", 0, 0, texts.subjects), ("style", 1, 0, texts.styles))
+        self.asked = [("subject", 0, 0, texts.subjects), ("style", 1, 0, texts.styles)]
         if (drawn.labels[:, 3] != NO_ATTRIBUTE).any():
-            self.asked = (*self.asked, ("attribute", 3, NO_ATTRIBUTE + 1, texts.attributes))
+            self.asked.append(("attribute", 3, NO_ATTRIBUTE + 1, texts.attributes))
 
     def __call__(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Return the sum of all, and the share of right answers to each; NaN where no picture has an attribute."""
