@@ -191,9 +191,9 @@ def could_be_written(text: str, world: World, phrases: set[str]) -> bool:
     templates = [*world.plain, *(t for style in world.styles.values() for t in (*style.templates, *style.indirect))]
     for template, caption in itertools.product(templates, bare):
         before, _, after = template.partition("{}")
-        if caption.startswith(before) and caption.endswith(after):
-            if caption[len(before) : len(caption) - len(after)] in phrases:
-                return True
+        inside = caption[len(before) : len(caption) - len(after)]
+        if caption.startswith(before) and caption.endswith(after) and inside in phrases:
+            return True
     return False
 
 

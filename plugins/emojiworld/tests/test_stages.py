@@ -53,12 +53,12 @@ def test_minutes_scale_what_trains(config):
 
 
 class Scripted(Run):
-    """A run whose stages are done by a python expression each."""
+    """A run whose stages are empty, but for one that fails."""
 
-    scripts: dict[str, str] = {}
+    failing = ""
 
     def command(self, stage):
-        return [sys.executable, "-c", self.scripts.get(stage, "pass")]
+        return [sys.executable, "-c", "raise SystemExit(3)" if stage == self.failing else "pass"]
 
     def environments(self, stage):
         return super().environments(stage)[:1]
@@ -88,9 +88,10 @@ def test_complete_stages_are_skipped_and_a_cut_one_stops_the_order(tmp_path, con
 
 
 def test_a_failing_stage_is_an_error_and_not_complete(tmp_path, config):
-    run = Scripted(tmp_path, config)
+    class Failing(Scripted):
+        failing = "tokenizer"
 
-    object.__setattr__(run, "scripts", {"tokenizer": "raise SystemExit(3)"})
+    run = Failing(tmp_path, config)
     with pytest.raises(UserError, match="tokenizer failed"):
         command.train(run, [])
     assert not run.complete("tokenizer")

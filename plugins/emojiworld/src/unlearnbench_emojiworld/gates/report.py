@@ -57,7 +57,8 @@ def markdown(measured: Measured) -> str:
         "| profession | images | attribute | planted | drawn | shown |",
         "| --- | --- | --- | --- | --- | --- |",
         *(
-            f"| {one.profession} | {one.images} | {one.attribute} | {one.planted:.2f} | {one.drawn:.3f} | {one.shown:.3f} |"
+            f"| {one.profession} | {one.images} | {one.attribute} | {one.planted:.2f} | {one.drawn:.3f} |"
+            f" {one.shown:.3f} |"
             for one in measured.skew
         ),
         "",
