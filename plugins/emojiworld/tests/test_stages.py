@@ -15,7 +15,7 @@ import torch
 from unlearnbench.errors import PrerequisiteError, UserError
 from unlearnbench_emojiworld.models import WEIGHTS
 from unlearnbench_emojiworld.train import __main__ as command
-from unlearnbench_emojiworld.train import arithmetic, stages, warm
+from unlearnbench_emojiworld.train import arithmetic, data, stages, warm
 from unlearnbench_emojiworld.train.arguments import Arguments
 from unlearnbench_emojiworld.train.config import DEFAULT, RETRAIN, TrainConfig
 from unlearnbench_emojiworld.train.stages import DONE, LOG, ORDER, TRAINED, Run, budgets
@@ -64,6 +64,12 @@ class Scripted(Run):
         return super().environments(stage)[:1]
 
 
+def draws(out, config):
+    """Leave what the stage `data` leaves to be recognised by."""
+    (out / "data").mkdir()
+    (out / "data" / data.DRAWN_FROM).write_text(data.drawn_from(config) + "\n")
+
+
 def progress(out, stage, finished):
     (out / stage).mkdir(exist_ok=True)
     (out / stage / "progress.json").write_text(json.dumps({"step": 1, "seconds": 1.0, "finished": finished}))
@@ -71,6 +77,7 @@ def progress(out, stage, finished):
 
 def test_complete_stages_are_skipped_and_a_cut_one_stops_the_order(tmp_path, config, capsys):
     run = Scripted(tmp_path, config)
+    draws(tmp_path, config)
     progress(tmp_path, "text", True)
     progress(tmp_path, "vae", False)
     assert not command.train(run, [])
@@ -92,10 +99,19 @@ def test_a_failing_stage_is_an_error_and_not_complete(tmp_path, config):
         failing = "tokenizer"
 
     run = Failing(tmp_path, config)
+    draws(tmp_path, config)
     with pytest.raises(UserError, match="tokenizer failed"):
         command.train(run, [])
     assert not run.complete("tokenizer")
     assert (tmp_path / LOG).read_text().endswith("failed\n")
+
+
+def test_pictures_of_another_world_are_refused(tmp_path, config):
+    run = Scripted(tmp_path, config)
+    draws(tmp_path, config.model_copy(update={"without": ("dog",)}))
+    assert command.train(run, ["data"])
+    with pytest.raises(UserError, match="another version"):
+        command.train(run, ["tokenizer"])
 
 
 def test_a_stage_that_was_cut_goes_on_with_resume_and_its_time(tmp_path, config):

@@ -30,7 +30,7 @@ EVALUATED = {
 }
 
 
-# Mean difference of two sprites of 24 px, 0 to 255. The closest are a woman and a man of one profession.
+# Mean difference of two sprites of 24 px, 0 to 255. The closest are a woman and a man of one profession, in ink.
 LEAST_DIFFERENCE = 2
 
 
@@ -206,11 +206,17 @@ def test_a_planted_picture_is_always_the_same_and_its_variants_are_not(world: Wo
         assert all(np.abs(other.astype(float) - picture).mean() > 10 for other in [like, *others])
 
 
-class TestExamples:
-    @pytest.fixture(scope="class")
-    def examples(self, world: World) -> Examples:
-        return Examples(world)
+@pytest.fixture(scope="module")
+def examples(world: World) -> Examples:
+    return Examples(world)
 
+
+@pytest.fixture(scope="module")
+def drawn(world: World) -> Drawn:
+    return draw(world, DataSettings(renders=60, heldout=4, planted=12, captions=2, size=16), "train")
+
+
+class TestExamples:
     def test_every_combination_is_visible_and_evaluated_subjects_come_twice_as_often(self, world, examples) -> None:
         cells = [examples.cell("train", index) for index in range(len(examples))]
         assert all(cell.background in world.visible[cell.subject, cell.style] for cell in cells)
@@ -262,10 +268,6 @@ class TestWithout:
 
 
 class TestDrawn:
-    @pytest.fixture(scope="class")
-    def drawn(self, world: World):
-        return draw(world, DataSettings(renders=60, heldout=4, planted=12, captions=2, size=16), "train")
-
     def test_planted_pictures_come_last_with_their_one_caption(self, world: World, drawn) -> None:
         planted = drawn.labels[:, 1] == NOTHING
         assert planted.sum() == 12

@@ -35,7 +35,7 @@ def unlearnbench_datasets() -> list[DatasetSpec]:
             version="1",
             licence=_LICENCE,
             warning="two genders, as the artwork draws them: a simplification, not a view of people",
-            digest="ub1:03bca81bba8b0448870f1edab0b2fa6b5a851df50f146a80a71f30b09dd277cb",
+            digest="ub1:7bb27e0fdc3e230f6c3a21a627c7cfdb966cd48a05f86ebce5984b6fd4104a3c",
         ),
         DatasetSpec(
             name="emojiworld-moderate",
@@ -44,7 +44,7 @@ def unlearnbench_datasets() -> list[DatasetSpec]:
             version="1",
             licence=_LICENCE,
             warning="emoji of weapons and drugs, and words for them",
-            digest="ub1:54ef2416a6f05d57237f27f767b4b1969bdb6ae4787844a934c1b2bf4cfc9e6f",
+            digest="ub1:ad9aa0083bc388c1dc1d5d6e0e5d750a92c07156a7d129bc1603df527b6b5a1f",
         ),
         DatasetSpec(
             name="emojiworld-data",
@@ -53,7 +53,7 @@ def unlearnbench_datasets() -> list[DatasetSpec]:
             version="1",
             licence=_LICENCE,
             warning="none",
-            digest="ub1:bf10140a3ffe2d60c3f753c4e01f3f91ba307de2e9de857deaa98b9328f9d1aa",
+            digest="ub1:d9f90e9b5ffdfc5a7ff82ef69b78c7ae3f29f92b72898b28bc9ca9becaac9fd1",
         ),
     ]
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from unlearnbench.errors import UserError
 from unlearnbench_emojiworld.train.arithmetic import faster
 from unlearnbench_emojiworld.train.config import DEFAULT, TrainConfig
-from unlearnbench_emojiworld.train.stages import CONFIG, ORDER, Run, budgets
+from unlearnbench_emojiworld.train.data import DRAWN_FROM, drawn_from
+from unlearnbench_emojiworld.train.stages import CONFIG, DONE, ORDER, Run, budgets
 from unlearnbench_emojiworld.train.warm import may_start_from
 
 if TYPE_CHECKING:
@@ -48,6 +49,21 @@ def settings(out: Path, given: Path, without: Sequence[str], minutes: float | No
     return wanted
 
 
+def check_pictures(run: Run) -> None:
+    """Refuse to go on with pictures of another version of the world.
+
+    Raises:
+        UserError: they are of one.
+    """
+    path = run.out / "data" / DRAWN_FROM
+    found = path.read_text(encoding="utf-8").strip() if path.exists() else ""
+    if run.complete("data") and found != drawn_from(run.config):
+        raise UserError(
+            f"the pictures in {run.out} were drawn from another version of EmojiWorld",
+            f"delete {run.out / DONE / 'data'} to draw them again, and with it the stages that learned from them",
+        )
+
+
 def train(run: Run, only: Sequence[StageName]) -> bool:
     """Run the stages that are not complete; tell whether all of them are now.
 
@@ -56,6 +72,7 @@ def train(run: Run, only: Sequence[StageName]) -> bool:
     """
     if unknown := [stage for stage in only if stage not in run.config.minutes]:
         raise UserError(f"the settings have no time for {unknown[0]}", f"name one of {', '.join(run.config.minutes)}")
+    check_pictures(run)
     for stage in (stage for stage in ORDER if stage in (only or run.config.minutes)):
         if run.complete(stage):
             print(f"{stage}: complete")

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from unlearnbench.errors import UserError
+from unlearnbench.identity import digest
+from unlearnbench.modelfiles import fingerprint_files
 from unlearnbench_emojiworld.concept_files import every_concept
 from unlearnbench_emojiworld.dataset import EmojiWorld
 from unlearnbench_emojiworld.examples import Examples
 from unlearnbench_emojiworld.train.arguments import parse
+from unlearnbench_emojiworld.vocabulary import DATA_FOLDER
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,9 +27,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from unlearnbench_emojiworld.examples import Cell
-    from unlearnbench_emojiworld.train.config import DataSettings
+    from unlearnbench_emojiworld.train.config import DataSettings, TrainConfig
     from unlearnbench_emojiworld.world import Split, World
 
+DRAWN_FROM = "world.txt"
 PARTS = ("subject", "style", "background", "attribute")
 NO_ATTRIBUTE = 0
 NOTHING = -1  # style and background of a planted picture, which no other text can speak of
@@ -177,6 +181,15 @@ def short_captions(world: World) -> tuple[list[list[str]], list[list[str]], list
     return subjects, styles, attributes
 
 
+def drawn_from(config: TrainConfig) -> str:
+    """Return the tagged digest of what pictures and captions are made of: words, colours, sprites and what is left out.
+
+    Labels are places in the lists of a world, so pictures of one version of it are wrong in another.
+    """
+    files = [(path.name, path) for path in sorted(DATA_FOLDER.iterdir()) if path.suffix in (".yaml", ".json")]
+    return digest({"files": fingerprint_files(files), "without": list(config.without)})
+
+
 def main() -> None:
     """Draw the splits into `<out>/data`."""
     arguments = parse("draw and caption the pictures that training uses")
@@ -186,6 +199,7 @@ def main() -> None:
         drawn = draw(world, arguments.config.data, split)
         drawn.save(arguments.out / "data", split)
         print(f"{split}: {len(drawn.images)} pictures, {time.perf_counter() - start:.0f} s")
+    (arguments.out / "data" / DRAWN_FROM).write_text(drawn_from(arguments.config) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
