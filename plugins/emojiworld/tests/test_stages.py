@@ -175,6 +175,7 @@ def test_settings_are_kept_in_the_folder_and_others_are_refused(tmp_path):
 def test_bad_input_is_told_in_two_lines(tmp_path, capsys):
     assert command.main(["--out", str(tmp_path / "a"), "--from", str(tmp_path)]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 2
+    assert not (tmp_path / "a").exists()
 
 
 def arguments(out, config, without=(), start=WEIGHTS):
@@ -191,9 +192,9 @@ def test_weights_that_saw_a_concept_are_no_start_without_it(tmp_path, config):
     (tmp_path / "training.json").write_text(json.dumps({"without": ["dog", "ink"]}))
     late = arguments(tmp_path, config, ("dog",), tmp_path)
     assert warm.may_start(late, "unet")
-    assert warm.may_start_from(late.config, tmp_path) == []
-    told = warm.may_start_from(config.model_copy(update={"without": ("cat", "dog")}), tmp_path)
-    assert told == [f"{tmp_path} saw cat: text, vae, judge, unet start afresh"]
+    assert warm.starts_afresh(late.config, tmp_path) == warm.starts_afresh(late.config, None) == ""
+    told = warm.starts_afresh(config.model_copy(update={"without": ("cat", "dog")}), tmp_path)
+    assert told == f"{tmp_path} saw cat: text, vae, judge, unet start afresh"
 
 
 def test_a_warm_start_takes_what_fits(tmp_path, config, capsys):

@@ -66,9 +66,11 @@ def attributes_named(judge: Judge, renders: HeldoutRenders) -> float:
     right = []
     for name, concept in judge.dataset.concepts.items():
         rows = np.flatnonzero(renders.shows["subject"] == name)
+        if not len(rows):
+            continue
         answers = judge.ask([renders.images[row] for row in rows], concept)
         right.append(answers.attribute == renders.shows["attribute"][rows])
-    return share(np.concatenate(right))
+    return share(np.concatenate(right)) if right else float("nan")
 
 
 def planted_gates(judge: Judge, generator: Generator, world: World, seeds: Sequence[int]) -> list[PlantedGate]:

@@ -16,7 +16,7 @@ from unlearnbench_emojiworld.train.arithmetic import faster
 from unlearnbench_emojiworld.train.config import DEFAULT, TrainConfig
 from unlearnbench_emojiworld.train.data import DRAWN_FROM, drawn_from
 from unlearnbench_emojiworld.train.stages import CONFIG, DONE, ORDER, Run, budgets
-from unlearnbench_emojiworld.train.warm import may_start_from
+from unlearnbench_emojiworld.train.warm import check_weights, starts_afresh
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,8 +100,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=2, choices=(1, 2), help="of one thread each, where it trains")
     given = parser.parse_args(arguments)
     try:
+        if given.start is not None:
+            check_weights(given.start)
         config = settings(given.out, given.config, given.without, given.minutes)
-        for note in may_start_from(config, given.start):
+        if note := starts_afresh(config, given.start):
             print(note)
         done = train(Run(given.out, config, given.start, given.processes), given.only)
     except UserError as error:

@@ -96,17 +96,17 @@ def _float(value: Tensor) -> Tensor:
     return value.to(torch.float32) if value.is_floating_point() else value
 
 
-def may_start_from(config: TrainConfig, start: Path | None) -> list[str]:
-    """Return what is to be said about a start from weights.
+def check_weights(start: Path) -> None:
+    """Refuse a folder that holds no generator.
 
     Raises:
-        UserError: the folder is not there, or the settings need one.
+        UserError: it holds none.
     """
-    if start is None:
-        return []
     if not (start / GENERATOR).is_dir():
         raise UserError(f"{start} holds no {GENERATOR}", "name a folder that `train.export` wrote, with --from")
-    seen = sorted(set(config.without) - set(left_out(start)))
-    if seen and config.start.warm:
-        return [f"{start} saw {', '.join(seen)}: {', '.join(config.start.warm)} start afresh"]
-    return []
+
+
+def starts_afresh(config: TrainConfig, start: Path | None) -> str:
+    """Return which stages may not start from weights that saw what is left out, in words; '' if all may."""
+    seen = [] if start is None else sorted(set(config.without) - set(left_out(start)))
+    return f"{start} saw {', '.join(seen)}: {', '.join(config.start.warm)} start afresh" if seen else ""
