@@ -65,3 +65,29 @@ def test_debias36_asks_for_the_balance_of_every_profession(planned):
     assert all(len(task.question.attributes) == 2 for task in plan.scores.values())
     # Fifty images of a profession: chance alone gives a gap of sqrt(2 / 50 pi).
     assert {plan.samples[cell.sample].images for cell in plan.cells} == {50}
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "task", "images"),
+    [
+        ("emoji-debias", "uce", "debias", 10 * 10 * 5 * 10),
+        ("emoji-moderate", "uce", "moderate", 5 * 13 * 10 * 2),
+        ("emoji-data", "siss", "data", 6 * 14 * 10 * 2),
+    ],
+)
+def test_suites_of_the_other_tasks_on_the_embedded_model(planned, name, method, task, images):
+    plan = planned(name, method)
+    assert plan.suite.task == task
+    row = {cell.sample: plan.samples[cell.sample].images for cell in plan.cells if cell.method == method}
+    assert sum(row.values()) == images
+    assert {edit.request.task for edit in plan.edits.values()} == {task}
+    assert len(plan.edits) == len(plan.suite.forget)
+    forgotten = [plan.scores[cell.score].question for cell in plan.cells if cell.role == "forget"]
+    assert all(len(question.attributes) == (2 if task == "debias" else 0) for question in forgotten)
+    assert all(len(question.images) == (1 if task == "data" else 0) for question in forgotten)
+
+
+@pytest.mark.parametrize("name", ["emoji-debias", "emoji-moderate", "emoji-data"])
+def test_suites_ahead_of_the_weights_say_so(plugins, name):
+    source = next(entry.spec.path for entry in plugins.suites if entry.spec.name == name)
+    assert "has never seen one" in source.read_text(encoding="utf-8")

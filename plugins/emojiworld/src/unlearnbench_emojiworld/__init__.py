@@ -44,7 +44,7 @@ def unlearnbench_datasets() -> list[DatasetSpec]:
             version="1",
             licence=_LICENCE,
             warning="emoji of weapons and drugs, and words for them",
-            digest="ub1:ad9aa0083bc388c1dc1d5d6e0e5d750a92c07156a7d129bc1603df527b6b5a1f",
+            digest="ub1:4ee19c03a1646ec1ca8be0d340fa7c5e8e02c26c24154ec2fecf3af9ebd187a0",
         ),
         DatasetSpec(
             name="emojiworld-data",
