@@ -25,13 +25,14 @@ from unlearnbench.dataset import Prompt as Prompt
 from unlearnbench.dataset import PromptKind as PromptKind
 from unlearnbench.dataset import Target as Target
 from unlearnbench.dataset import Text as Text
-from unlearnbench.dataset import left_out
+from unlearnbench.dataset import left_out as left_out
 from unlearnbench.hookspecs import DatasetSpec as DatasetSpec
 from unlearnbench.hookspecs import EvaluatorSpec as EvaluatorSpec
 from unlearnbench.hookspecs import MethodSpec as MethodSpec
 from unlearnbench.hookspecs import ModelSource as ModelSource
 from unlearnbench.hookspecs import SuiteSource as SuiteSource
 from unlearnbench.images import DataImage as DataImage
+from unlearnbench.thresholds import Thresholds as Thresholds
 
 if TYPE_CHECKING:
     import logging

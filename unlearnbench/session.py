@@ -105,12 +105,12 @@ class Session:
             missing.append(f"the model {loaded.model.id} is not on this machine")
         try:
             # Without the model nothing can be stored, so that what judge it was matters to no estimate.
-            judge = _judge(plugins, name, values, known=folder is not None)
+            judge = find_judge(plugins, name, values, known=folder is not None)
         except PrerequisiteError as error:
             if not absent:
                 raise
             missing.append(error.what)
-            judge = _judge(plugins, name, values, known=False)
+            judge = find_judge(plugins, name, values, known=False)
         notes = () if own is None else _lint(own, dataset, folder, str(concept_file))
         return cls(plugins, loaded, dataset, judge, folder, given, (*notes, *missing), complete=not missing)
 
@@ -175,8 +175,13 @@ def _lint(concept: Concept, dataset: ConceptDataset, folder: Path | None, file: 
     return tuple(str(finding) for finding in found)
 
 
-def _judge(plugins: Plugins, name: str, given: dict[str, Any], *, known: bool = True) -> Judge:
-    """Return the judge; one that is not `known` gets no fingerprint of its own."""
+def find_judge(plugins: Plugins, name: str, given: dict[str, Any], *, known: bool = True) -> Judge:
+    """Return the judge; one that is not `known` gets no fingerprint of its own.
+
+    Raises:
+        UserError: there is no such judge, or a parameter is wrong.
+        PrerequisiteError: it does not tell its fingerprint, as where its weights are not on this machine.
+    """
     entry = plugins.evaluators.get(name)
     params = check_params(entry.load_params(), given, name)
     if not known:

@@ -173,3 +173,18 @@ class ScoreTask(Frozen):
     def key(self) -> str:
         """Return the score key."""
         return digest({"stage": "score", **self.model_dump(mode="json")})
+
+
+class CalibrationTask(Frozen):
+    """The judge's answers about one concept for images of known content."""
+
+    evaluator: str
+    origin: Origin
+    params: dict[str, Any]
+    fingerprint: str = Field(description="digest of the judge's weights")
+    question: Question
+    images: str = Field(description="digest of the pixels of all images, each with whether it shows the concept")
+
+    def key(self) -> str:
+        """Return the calibration key."""
+        return digest({"stage": "calibration", **self.model_dump(mode="json")})

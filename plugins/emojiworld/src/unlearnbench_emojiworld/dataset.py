@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import yaml
 
-from unlearnbench.api import Concept, ConceptDataset, ConceptKind
+from unlearnbench.api import Concept, ConceptDataset, ConceptKind, DataImage, ImageSplit
 from unlearnbench_emojiworld.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from PIL import Image
+
+    from unlearnbench_emojiworld.world import World
+
+RENDERS = 10  # of each subject in each style
 CONCEPTS_FOLDER = Path(__file__).parent / "concepts"
 
 
@@ -44,11 +49,44 @@ class EmojiWorld(ConceptDataset):
             return {style: displays[style] for style in self._vocabulary.styles}
         return {name: subject.names[0] for name, subject in self._vocabulary.subjects.items()}
 
+    def images(self, split: ImageSplit) -> Sequence[DataImage]:
+        """Return renders whose subject and style are known, for the split "calibration"; no others.
+
+        Ten of each subject in each style, on all backgrounds, at places and sizes that nothing was trained on. The
+        sprites are those of the training pictures: there are no others.
+        """
+        return self._renders if split == "calibration" else ()
+
+    @cached_property
+    def _renders(self) -> Sequence[DataImage]:
+        from unlearnbench_emojiworld.world import World
+
+        world, known = World.load(), self.concepts
+        backgrounds = list(world.backgrounds)
+        pairs = [(subject, style) for subject in world.subjects for style in world.styles]
+        return tuple(
+            DataImage.lazily(
+                partial(_render, world, subject, style, backgrounds[number % len(backgrounds)], number),
+                id=f"{subject}/{style}/{number % RENDERS}",
+                shows=tuple(name for name in (subject, style) if name in known),
+            )
+            for place, (subject, style) in enumerate(pairs)
+            for number in range(RENDERS * place, RENDERS * (place + 1))
+        )
+
 
 class Development(EmojiWorld):
     """Concepts that no board evaluates, for choosing the settings of methods, then the concepts to retain."""
 
     folder = "dev"
+
+
+def _render(world: World, subject: str, style: str, background: str, number: int) -> Image.Image:
+    from PIL import Image
+
+    from unlearnbench_emojiworld.world import rng_for
+
+    return Image.fromarray(world.render(subject, style, background, rng_for("calibration", number)))
 
 
 def read_concepts(folder: Path) -> list[Concept]:

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Background", "Split", "Style", "Subject", "World", "rng_for"]
 
-Split = Literal["train", "heldout"]
+Split = Literal["train", "heldout", "calibration"]
 Item = TypeVar("Item")
 
 
 def rng_for(split: Split, index: int, seed: int = 0) -> np.random.Generator:
     """Return the random generator of one example.
 
-    Seeded with the SHA-256 of split, index and seed, so that the streams of the two splits never coincide.
+    Seeded with the SHA-256 of split, index and seed, so that the streams of two splits never coincide.
     """
     digest = hashlib.sha256(f"emojiworld/{split}/{seed}/{index}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "little"))
