@@ -22,7 +22,7 @@ from unlearnbench.api import (
 from unlearnbench.errors import UserError
 from unlearnbench.identity import canonical_json, digest
 from unlearnbench.several import groups, label_of
-from unlearnbench.spec import Dtype, EditTask, Origin, Ref, SampleTask, ScoreTask, Suite
+from unlearnbench.spec import Dtype, EditTask, Origin, Ref, SampleTask, ScoreTask, SetScoreTask, Suite
 from unlearnbench.suites import explain
 from unlearnbench.words import names
 
@@ -38,7 +38,7 @@ CONTROLS = (UNEDITED, PROMPT_SWAP)
 
 @dataclass(frozen=True)
 class Judge:
-    """The evaluator of a plan, with everything that enters a score key."""
+    """The evaluator or the set evaluator of a plan, with everything that enters a score key."""
 
     name: str
     origin: Origin
@@ -61,24 +61,27 @@ class Cell:
     edit: str | None
     sample: str
     score: str
+    compared: str | None = None
 
 
 @dataclass
 class Plan:
     """All tasks of a run by key, and the cells that the board is made of.
 
-    `methods` maps a row label to (plugin name, method seed).
+    `methods` maps a row label to (plugin name, method seed). `comparer` is the set evaluator; None = there is none.
     """
 
     suite: Suite
     protocol: str
     protocol_fields: dict[str, Any]
     judge: Judge
+    comparer: Judge | None = None
     methods: dict[str, tuple[str, int]] = field(default_factory=dict)
     entries: dict[str, Entry[MethodSpec]] = field(default_factory=dict)
     edits: dict[str, EditTask] = field(default_factory=dict)
     samples: dict[str, SampleTask] = field(default_factory=dict)
     scores: dict[str, ScoreTask] = field(default_factory=dict)
+    comparisons: dict[str, SetScoreTask] = field(default_factory=dict)
     cells: list[Cell] = field(default_factory=list)
 
     def images(self) -> int:
@@ -161,6 +164,7 @@ def make_plan(
     model_fingerprint: str,
     method_seed: int,
     dtype: Dtype,
+    comparer: Judge | None = None,
 ) -> Plan:
     """Make the plan of a run: the controls, then one edit for each method and forgotten concept.
 
@@ -173,6 +177,7 @@ def make_plan(
         model_fingerprint: tagged digest of the base model.
         method_seed: seed of the methods' own randomness.
         dtype: arithmetic of the edit.
+        comparer: the set evaluator; None = there is none.
 
     Raises:
         UserError: a method or a parameter is unknown, or two rows would have the same label.
@@ -183,8 +188,8 @@ def make_plan(
             f"a model in {dtype} cannot sample in {arithmetic}, which suite {suite.name} asks for",
             f"type --dtype {arithmetic}" + (" or --dtype float32" if arithmetic != "float32" else ""),
         )
-    fields = protocol_fields(suite, dataset, judge, model_fingerprint, dtype)
-    plan = Plan(suite, digest(fields), fields, judge)
+    fields = protocol_fields(suite, dataset, judge, model_fingerprint, dtype, comparer)
+    plan = Plan(suite, digest(fields), fields, judge, comparer)
     for label in CONTROLS:
         plan.methods[label] = (label, 0)
         for group in groups(suite):
@@ -220,7 +225,12 @@ def make_plan(
 
 
 def protocol_fields(
-    suite: Suite, dataset: ConceptDataset, judge: Judge, model_fingerprint: str, dtype: Dtype
+    suite: Suite,
+    dataset: ConceptDataset,
+    judge: Judge,
+    model_fingerprint: str,
+    dtype: Dtype,
+    comparer: Judge | None = None,
 ) -> dict[str, Any]:
     """Return what two rows must share to stand on the same board."""
     return {
@@ -237,12 +247,17 @@ def protocol_fields(
         "seeds": list(suite.seeds),
         "sampler": suite.sampler.model_dump(),
         "dtype": dtype,
-        "judge": {
-            "name": judge.name,
-            "origin": judge.origin.model_dump(),
-            "params": judge.params.model_dump(mode="json"),
-            "fingerprint": judge.fingerprint,
-        },
+        "judge": _identified(judge),
+        **({} if comparer is None else {"set_evaluator": _identified(comparer)}),
+    }
+
+
+def _identified(judge: Judge) -> dict[str, Any]:
+    return {
+        "name": judge.name,
+        "origin": judge.origin.model_dump(),
+        "params": judge.params.model_dump(mode="json"),
+        "fingerprint": judge.fingerprint,
     }
 
 
@@ -283,6 +298,7 @@ def _add_cells(plan: Plan, dataset: ConceptDataset, label: str, group: Sequence[
         score_key = score.key()
         plan.samples[sample_key] = sample
         plan.scores[score_key] = score
+        compared = _compare(plan, sample_key, score)
         plan.cells.append(
             Cell(
                 method=label,
@@ -295,8 +311,29 @@ def _add_cells(plan: Plan, dataset: ConceptDataset, label: str, group: Sequence[
                 edit=edit,
                 sample=sample_key,
                 score=score_key,
+                compared=compared,
             )
         )
+
+
+def _compare(plan: Plan, key: str, score: ScoreTask) -> str | None:
+    """Add the comparison of a sample task with the unedited model's images for the same concept; return its key."""
+    if plan.comparer is None:
+        return None
+    concept = score.question.concept
+    own = (cell.sample for cell in plan.cells if cell.method == UNEDITED and cell.concept.id == concept)
+    base = next(own, key)  # the first rows are those of the unedited model: it is compared with itself
+    task = SetScoreTask(
+        edited=key,
+        reference=base,
+        evaluator=plan.comparer.name,
+        origin=plan.comparer.origin,
+        params=plan.comparer.params.model_dump(mode="json"),
+        fingerprint=plan.comparer.fingerprint,
+        question=score.question,
+    )
+    plan.comparisons[task.key()] = task
+    return task.key()
 
 
 def make_question(dataset: ConceptDataset, concept: Concept, task: Task = "erase") -> Question:

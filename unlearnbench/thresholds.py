@@ -23,8 +23,6 @@ def _read(value: Any) -> Any:
         raise ValueError(f"{value} is no JSON: {error}") from error
 
 
-Thresholds = Annotated[
-    dict[ConceptId, Annotated[float, Field(gt=0.0, lt=1.0)]],
-    BeforeValidator(_read, json_schema_input_type=dict[str, float] | str),
-]
+_Given = dict[ConceptId, Annotated[float, Field(gt=0.0, lt=1.0)]]
+Thresholds = Annotated[_Given, BeforeValidator(_read, json_schema_input_type=_Given | str)]
 """Concept -> probability from which on the answer is yes; may be given as the path of a JSON file."""
