@@ -1,4 +1,4 @@
-"""Checks of set evaluators, on small made-up images that are paired: the same values whatever the order or the batch."""
+"""Checks of set evaluators, on small made-up pairs of images: the same values in whatever order and batch."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 class Drift(SetEvaluator[DriftParams]):
     """Compare two sets of images pair by pair, and as wholes, in pixels and in the features of a CLIP model.
 
-    Source: Binkowski et al., Demystifying MMD GANs (2018), arXiv:1801.01401, for the kernel distance; Wang et al. (2004)
-    for SSIM; Hessel et al., CLIPScore (2021), arXiv:2104.08718, with the weight 100 and the bare prompt.
+    Source: Binkowski et al., Demystifying MMD GANs (2018), arXiv:1801.01401, for the kernel distance; Wang et al.
+    (2004) for SSIM; Hessel et al., CLIPScore (2021), arXiv:2104.08718, with the weight 100 and the bare prompt.
     """
 
     params_type: ClassVar[type[Params]] = DriftParams

@@ -19,8 +19,8 @@ def kid(edited: Floats, reference: Floats) -> float:
         1 / (n (n - 1)) Σ_{i≠j} k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j) - k(x_j, y_i)
 
     It leaves k(x_i, y_i) out, since x_i and y_i started from the same noise: with it two equal sets would come out far
-    below 0. So they are 0, and the estimate has no bias for paired sets either. The kernel is (x·y / d + 1)³ on features
-    scaled to the length √d, that is (cos + 1)³: it does not depend on how a model scales its features.
+    below 0. So they are 0, and the estimate has no bias for paired sets either. The kernel is (x·y / d + 1)³ on
+    features scaled to the length √d, that is (cos + 1)³: it does not depend on how a model scales its features.
 
     Source: Gretton et al., A Kernel Two-Sample Test (2012), equation 4; the kernel: Binkowski et al., Demystifying MMD
     GANs (2018), arXiv:1801.01401, section 4.
