@@ -44,7 +44,8 @@ def all_parameters() -> str:
                     (f"`{p['name']}`", _cell(p["type"]), f"`{_cell(p['default'])}`", _cell(p["description"]))
                     for p in parameters(entry.load_params())
                 ]
-                head = f"## `{entry.spec.name}`\n\n{kind.removesuffix('s').replace('_', ' ').capitalize()} of {entry.plugin.distribution}: "
+                what = kind.removesuffix("s").replace("_", " ").capitalize()
+                head = f"## `{entry.spec.name}`\n\n{what} of {entry.plugin.distribution}: "
                 parts.append(
                     f"{head}{entry.spec.summary}.\n\n{_table(('parameter', 'type', 'default', 'meaning'), rows)}"
                 )

@@ -250,7 +250,8 @@ def test_the_fingerprint_covers_model_and_settings_but_no_batch(folder):
 
 def test_the_fingerprint_needs_no_torch(folder):
     code = (
-        "import sys; from unlearnbench_drift.evaluator import Drift; from unlearnbench_drift.params import DriftParams; "
+        "import sys; from unlearnbench_drift.evaluator import Drift; "
+        "from unlearnbench_drift.params import DriftParams; "
         f"print(Drift(DriftParams(model={str(folder)!r})).fingerprint()); "
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
