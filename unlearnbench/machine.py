@@ -71,7 +71,7 @@ def load_judge(judge: Judge, device: str) -> Any:
         raise PrerequisiteError(
             f"the judge '{judge.name}' of {plugin.distribution} {plugin.version} cannot be set up: "
             + one_line(f"{type(error).__name__}: {error}"),
-            "the images are stored: mend its setup, or choose another judge with --evaluator (-v: its traceback)",
+            "the images are stored: mend its setup, or choose another evaluator (-v: its traceback)",
         ) from error
     return evaluator
 
