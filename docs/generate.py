@@ -34,19 +34,18 @@ def hooks() -> str:
 
 
 def all_parameters() -> str:
-    """Describe every parameter of every method and evaluator of this repository."""
+    """Describe every parameter of every method, evaluator and set evaluator of this repository."""
     plugins = load_plugins()
     parts = []
-    for kind in ("methods", "evaluators"):
+    for kind in ("methods", "evaluators", "set_evaluators"):
         for entry in plugins.registry(kind):
             if ROOT / "plugins" in Path(entry.plugin.file or "").parents:
                 rows = [
                     (f"`{p['name']}`", _cell(p["type"]), f"`{_cell(p['default'])}`", _cell(p["description"]))
                     for p in parameters(entry.load_params())
                 ]
-                head = (
-                    f"## `{entry.spec.name}`\n\n{kind.removesuffix('s').capitalize()} of {entry.plugin.distribution}: "
-                )
+                what = kind.removesuffix("s").replace("_", " ").capitalize()
+                head = f"## `{entry.spec.name}`\n\n{what} of {entry.plugin.distribution}: "
                 parts.append(
                     f"{head}{entry.spec.summary}.\n\n{_table(('parameter', 'type', 'default', 'meaning'), rows)}"
                 )

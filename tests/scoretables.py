@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from unlearnbench.results import PER_EDIT, validate
+from unlearnbench.results import PER_EDIT, SET_METRICS, validate
 
 Decide = Callable[[str, str, str, int, int], bool | None]
 
@@ -64,6 +64,8 @@ def score_table(
                                     "attribute": None,
                                     "desired": np.nan,
                                     "distance": np.nan,
+                                    **dict.fromkeys(SET_METRICS, np.nan),
+                                    "set_key": None,
                                     "judge": "clip",
                                     "judge_fingerprint": "ub1:" + "1" * 64,
                                     "edit_key": "" if control else f"ub1:{method}/{erased}/{method_seed}",

@@ -10,12 +10,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 CORE = ROOT / "unlearnbench"
 LAYERS = [
-    {"hookspecs", "api", "dataset", "errors", "identity", "images"},
+    {"hookspecs", "api", "dataset", "errors", "identity", "images", "thresholds"},
     {"spec", "progress", "words", "verdict", "leaks"},
     {"discovery", "plugins", "modelfiles"},
     {"suites", "store", "model", "edits", "sampling", "editing"},
     {"concepts", "weights", "several"},
-    {"plan", "look", "responses"},
+    {"request", "look", "responses"},
+    {"plan"},
     {"effects", "faults"},
     {"stages"},
     {"machine"},
@@ -47,6 +48,7 @@ LAYERS = [
         "ranking",
         "board",
     },
+    {"calibration"},
     {"render"},
     {"cli"},
 ]

@@ -13,9 +13,9 @@ from unlearnbench.api import EditPair
 from unlearnbench.assemble import assemble
 from unlearnbench.errors import UserError
 from unlearnbench.execute import SerialExecutor
-from unlearnbench.plan import make_request
 from unlearnbench.plugins import load_plugins
 from unlearnbench.progress import Reporter
+from unlearnbench.request import make_request
 from unlearnbench.results import validate
 from unlearnbench.session import Session
 from unlearnbench.spec import Ref, Retained, Suite

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from unlearnbench.api import EditPair, ForgetConcept, Question, Request, Target
 from unlearnbench.identity import KEY_VERSION, canonical_json, digest, digest_files, seed_of, short
-from unlearnbench.spec import EditTask, Origin, SamplerSpec, SampleTask, ScoreTask
+from unlearnbench.spec import (
+    CalibrationTask,
+    EditTask,
+    Origin,
+    SamplerSpec,
+    SampleTask,
+    ScoreTask,
+    SetScoreTask,
+)
 
 ORIGIN = Origin(distribution="unlearnbench-x", version="1.2", source="ub1:aa")
 EDIT = EditTask(
@@ -42,21 +50,27 @@ SCORE = ScoreTask(
         classes={"dog": "a dog", "cat": "a cat"},
     ),
 )  # fmt: skip
+JUDGED = SCORE.model_dump(exclude={"sample"})
+SET_SCORE = SetScoreTask(edited="ub1:dd", reference="ub1:ff", **JUDGED)
+CALIBRATION = CalibrationTask(images="ub1:gg", **JUDGED)
 GOLDEN = {
     "ub1": {
         "edit": "e724eadc61d4c81c3712cf80a427b3f5fe6c2a305aa072729c72bd31e7fe3cf2",
         "sample": "c9c50306361f9202b95b50eaf7acef9642ab30684a698203583ecd295cbb1ac3",
         "score": "0108ae8c0ff274b62333c646f42635760f351d1bc5fd3cf2f9d19ebcdc51a32c",
+        "set-score": "1189a82bea453377b5a78a6b0c37e78a649ec7c596a0e9db20a77d0317d9737a",
+        "calibration": "681b7661e90b38ea046193fb190d472855189954370db9864b0399b36fb62b1e",
     }
 }
 
 
 def test_keys_of_this_version_never_change():
-    found = {"edit": EDIT.key(), "sample": SAMPLE.key(), "score": SCORE.key()}
+    tasks = {"edit": EDIT, "sample": SAMPLE, "score": SCORE, "set-score": SET_SCORE, "calibration": CALIBRATION}
+    found = {stage: task.key() for stage, task in tasks.items()}
     assert found == {stage: f"{KEY_VERSION}:{value}" for stage, value in GOLDEN[KEY_VERSION].items()}
 
 
-@pytest.mark.parametrize("task", [EDIT, SAMPLE, SCORE], ids=["edit", "sample", "score"])
+@pytest.mark.parametrize("task", [EDIT, SAMPLE, SCORE, SET_SCORE, CALIBRATION], ids=lambda task: type(task).__name__)
 def test_every_field_of_a_task_enters_its_key(task):
     other = {
         "params": {}, "prompts": ("x",), "seeds": (9,), "seed": 4, "dtype": "float16", "edit": None,

@@ -9,9 +9,9 @@ import torch
 
 from unlearnbench.api import Sampling
 from unlearnbench.edits import same_bits
-from unlearnbench.plan import make_request
 from unlearnbench.plugins import load_plugins
 from unlearnbench.progress import Reporter
+from unlearnbench.request import make_request
 from unlearnbench.session import Session
 from unlearnbench.several import groups, joined, label_of, members, steps
 from unlearnbench.spec import EditTask, Origin

@@ -25,13 +25,14 @@ from unlearnbench.dataset import Prompt as Prompt
 from unlearnbench.dataset import PromptKind as PromptKind
 from unlearnbench.dataset import Target as Target
 from unlearnbench.dataset import Text as Text
-from unlearnbench.dataset import left_out
+from unlearnbench.dataset import left_out as left_out
 from unlearnbench.hookspecs import DatasetSpec as DatasetSpec
 from unlearnbench.hookspecs import EvaluatorSpec as EvaluatorSpec
 from unlearnbench.hookspecs import MethodSpec as MethodSpec
 from unlearnbench.hookspecs import ModelSource as ModelSource
 from unlearnbench.hookspecs import SuiteSource as SuiteSource
 from unlearnbench.images import DataImage as DataImage
+from unlearnbench.thresholds import Thresholds as Thresholds
 
 if TYPE_CHECKING:
     import logging
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
 
 hookimpl = pluggy.HookimplMarker("unlearnbench")
 
+SetMetric = Literal[
+    "drift_mse", "drift_ssim", "feature_distance", "lpips", "kid", "fid", "clip_score", "diversity", "blank_rate"
+]
 Task = Literal["erase", "moderate", "debias", "data"]
 T = TypeVar("T")
 
@@ -274,3 +278,45 @@ class Evaluator(ABC, Generic[P]):
     @abstractmethod
     def score(self, samples: Sequence[Sample], question: Question) -> list[Score]:
         """Answer `question` for every sample, in order; an unreadable image gets p_yes = NaN and label None."""
+
+
+class SetScore(Frozen):
+    """What a set evaluator found: values of single images, and values that only a set of images has."""
+
+    images: dict[SetMetric, tuple[float, ...]] = Field(
+        default_factory=dict, description="one value an image, in order; NaN = unscored, and counted"
+    )
+    whole: dict[SetMetric, float] = Field(
+        default_factory=dict, description="one value of all images together; NaN = there is none"
+    )
+
+
+class SetEvaluator(ABC, Generic[P]):
+    """Compares the images of one concept by an edited model with those of the unedited one, seed for seed."""
+
+    params_type: ClassVar[type[Params]]
+
+    def __init__(self, params: P) -> None:
+        self.params = params
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Return a tagged digest of weights and configuration, as that of an `Evaluator`."""
+
+    @abstractmethod
+    def setup(self, ctx: EvaluatorContext) -> None:
+        """Load the weights; called once, before the first set."""
+
+    @abstractmethod
+    def score_set(self, edited: Sequence[Sample], reference: Sequence[Sample], question: Question) -> SetScore:
+        """Compare images of one concept.
+
+        Args:
+            edited: images of the edited model.
+            reference: of the unedited model: image i started from the same noise as `edited[i]`.
+            question: the concept that the prompts are of.
+
+        Returns:
+            Values by metric; the metrics are the same for every set. An image that cannot be read, or whose partner
+            cannot, is NaN and in no value of the whole.
+        """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from safetensors import SafetensorError, safe_open
 
-from unlearnbench.results import CONTROL, EFFECTS, PER_EDIT
+from unlearnbench.results import CONTROL, EFFECTS, PER_EDIT, SET_METRICS
 from unlearnbench.verdict import REPORT, stored_verdict
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from unlearnbench.execute import Outcome, Run
     from unlearnbench.plan import Cell, Plan
     from unlearnbench.store import Store
+
+_NOTHING: dict[str, float] = dict.fromkeys(SET_METRICS, math.nan)
 
 
 def assemble(plan: Plan, run: Run, store: Store) -> dict[str, pd.DataFrame]:
@@ -40,6 +42,7 @@ def _rows(plan: Plan, cell: Cell, run: Run, store: Store) -> list[dict[str, Any]
         stored = json.loads((store.folder("score", cell.score) / "scores.json").read_text(encoding="utf-8"))["scores"]
         scores = {(row["slot"], row["seed"]): row for row in stored}
     sample = plan.samples[cell.sample]
+    compared = _compared(cell, run, store)
     shared = {
         "suite": plan.suite.name,
         "protocol": plan.protocol,
@@ -57,6 +60,7 @@ def _rows(plan: Plan, cell: Cell, run: Run, store: Store) -> list[dict[str, Any]
         "edit_key": cell.edit or "",
         "sample_key": cell.sample,
         "score_key": cell.score,
+        "set_key": cell.compared,
         **_of_edit(cell, run, store),
         "status": "ok" if cause is None else "skipped" if cause.status == "skipped" else "failed",
         "reason": "" if cause is None else cause.reason,
@@ -80,9 +84,24 @@ def _rows(plan: Plan, cell: Cell, run: Run, store: Store) -> list[dict[str, Any]
                     "attribute": score.get("attribute") if score.get("attribute") in desired else None,
                     "desired": desired.get(score.get("attribute", ""), math.nan),
                     "distance": score.get("distance", math.nan),
+                    **compared.get((slot, seed), _NOTHING),
                 }
             )
     return rows
+
+
+def _compared(cell: Cell, run: Run, store: Store) -> dict[tuple[int, int], dict[str, float]]:
+    """Return the values of the set evaluator by prompt number and seed; a value of the whole set is that of each."""
+    if cell.compared is None or not run.outcomes[cell.compared].available:
+        return {}
+    file = store.folder("set-score", cell.compared) / "comparison.json"
+    stored = json.loads(file.read_text(encoding="utf-8"))
+    found = {}
+    for row in stored["images"]:
+        values = {**stored["whole"], **row}
+        known: dict[str, float] = {name: values[name] for name in SET_METRICS if values.get(name) is not None}
+        found[row["slot"], row["seed"]] = _NOTHING | known
+    return found
 
 
 def _cause(cell: Cell, run: Run) -> Outcome | None:

@@ -11,6 +11,7 @@ from unlearnbench import resampling, stats
 from unlearnbench.api import Frozen
 from unlearnbench.columns import COLUMNS
 from unlearnbench.measures import BOUNDS, COMPOSITES, Measures, Quantity
+from unlearnbench.results import SET_METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,8 @@ SMALL: Final = 8
 """Below this number of concepts the bootstrap alone is too narrow (simulated coverage of 95 % intervals of forget: .67
 for 2 concepts, .80 for 3, .89 for 5, .95 for 8)."""
 OF_FORGOTTEN: Final = frozenset({"delta", "delta_corrected", "delta_floor", "shown", "nearest_distance"})
-OWN_IMAGES: Final = frozenset({"forget", "forget_direct", "forget_indirect", *OF_FORGOTTEN})
+OF_SETS: Final = frozenset({*SET_METRICS, "blank_rate_forgotten"})
+OWN_IMAGES: Final = frozenset({"forget", "forget_direct", "forget_indirect", "blank_rate_forgotten", *OF_FORGOTTEN})
 """Rates whose concepts share no image, so that Student's interval of the concept means holds, but near 0 and 1 (covers
 .88 for 12 concepts and a mean of .96, with the bootstrap's wider ends .95). The retained images of all edits are of the
 same concepts and prompts: there Student's covers .69 for 8 concepts and .33 for 20. All simulated."""
@@ -64,6 +66,8 @@ def make_cell(measures: Measures, method: str, column: Column) -> Cell:
         return Cell(value=None, note="no edit was made")
     if column in OF_FORGOTTEN:
         return _of_forgotten(measures, method, column, rows)
+    if column in OF_SETS:
+        return _of_sets(measures, method, column, rows)
     if column in resampling.RATES:
         return _rate(measures, method, column, rows)
     if column == "verdict":
@@ -196,6 +200,20 @@ def _of_forgotten(measures: Measures, method: str, column: Column, rows: pd.Data
     return cell(quantity.value, lo, hi, kind if n > 1 and lo < hi else "none", n, own, absent)
 
 
+def _of_sets(measures: Measures, method: str, column: Column, rows: pd.DataFrame) -> Cell:
+    """Return what a set evaluator found; its counts are of images that it gave a value for, not of judged ones."""
+    forgotten = column == "blank_rate_forgotten"
+    own = rows[rows["role"] == ("forget" if forgotten else "retain")]
+    if column not in measures.concepts:
+        return Cell(value=None, note="the suite has no set evaluator, or it does not measure this")
+    own = own.assign(label=own["blank_rate" if forgotten else column])
+    quantity = measures.quantity(method, column)
+    lo, hi, kind = interval(quantity.linear, quantity.draws, measures.level, column)
+    n = count(quantity.linear)
+    absent = "the set evaluator gave no value for any image"
+    return cell(quantity.value, lo, hi, kind if n > 1 and lo < hi else "none", n, own, absent)
+
+
 def _per_edit(rows: pd.DataFrame, column: Column) -> Cell:
     """Return median, least and greatest of a figure of the edits of one method."""
     values = rows.groupby(["forget", "method_seed"])[column].first().dropna()
@@ -225,7 +243,8 @@ def _why(rows: pd.DataFrame, absent: str) -> str:
         return absent
     lost = rows[rows["status"] != "ok"]
     if lost.empty:
-        return absent if rows["label"].notna().any() else "the judge gave no answer for any image"
+        judged = rows["label"].notna().any() or "set evaluator" in absent
+        return absent if judged else "the judge gave no answer for any image"
     more = lost["reason"].nunique() - 1
     return str(lost["reason"].iloc[0]) + (f" (and {more} other reason{'s' if more > 1 else ''})" if more else "")
 

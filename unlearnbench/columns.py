@@ -49,6 +49,22 @@ def _per_edit(name: Column, title: str, unit: str, description: str, *, high: fl
     )  # fmt: skip
 
 
+def _of_set(
+    name: Column,
+    title: str,
+    direction: Literal["higher", "lower"],
+    description: str,
+    low: float,
+    high: float | None,
+    unit: str = "relative",
+) -> ColumnInfo:
+    where = "" if name == "blank_rate_forgotten" else "; of retained concepts"
+    return ColumnInfo(
+        name=name, title=title, direction=direction, low=low, high=high, unit=unit,
+        controls=True, description=description + where,
+    )  # fmt: skip
+
+
 COLUMNS: Final[dict[Column, ColumnInfo]] = {
     column.name: column
     for column in (
@@ -98,6 +114,23 @@ COLUMNS: Final[dict[Column, ColumnInfo]] = {
         _per_edit(
             "share_changed", "share changed", "relative", "share of the model's parameters with another value",
             high=1.0,
+        ),
+        _of_set("drift_mse", "pixel drift", "lower", "mean square difference from the unedited pixels", 0.0, 1.0),
+        _of_set("drift_ssim", "SSIM", "higher", "structural similarity with the unedited model's", -1.0, 1.0, "1"),
+        _of_set("feature_distance", "feature drift", "lower", "cosine distance from the unedited model's", 0.0, 2.0),
+        _of_set("lpips", "LPIPS", "lower", "perceptual distance from the unedited model's images", 0.0, None),
+        _of_set(
+            "kid", "KID", "lower",
+            "unbiased kernel distance of features from the unedited model's, by concept; none is seen at 0 or below",
+            -16.0, 16.0,
+        ),
+        _of_set("fid", "FID", "lower", "Fréchet distance of Inception features, by concept", 0.0, None, "score"),
+        _of_set("clip_score", "CLIPScore", "higher", "100 max(0, cos) of image and prompt", 0.0, 100.0, "score"),
+        _of_set("diversity", "diversity", "higher", "mean cosine distance between images of a concept", 0.0, 2.0),
+        _of_set("blank_rate", "blank", "lower", "share of images of one colour", 0.0, 1.0, "1"),
+        _of_set(
+            "blank_rate_forgotten", "blank forgotten", "lower",
+            "share of images of the forgotten concept of one colour: nothing took its place", 0.0, 1.0, "1",
         ),
     )
 }  # fmt: skip

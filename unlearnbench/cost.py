@@ -87,6 +87,9 @@ def estimate(plan: Plan, store: Store | None) -> Estimate:
         "sample": (len(plan.samples), len(samples)),
         "score": (len(plan.scores), len(scores)),
     }
+    if plan.comparisons:
+        tasks["set-score"] = len(plan.comparisons), len(missing("set-score", plan.comparisons))
+        times["set-score"] = sizes["set-score"] = 0.0  # a few numbers, and a small part of what sampling takes
     return Estimate(
         parts={stage: Part(n, n - left, times[stage], sizes[stage]) for stage, (n, left) in tasks.items()},
         images=images,
@@ -106,7 +109,7 @@ def describe(plan: Plan, store: Store | None) -> str:
     lines = [f"suite {plan.suite.name}, protocol {protocol}: rows {', '.join(plan.methods)}"]
     for stage, part in found.parts.items():
         took = f"   {_hours(part.seconds)}" if part.seconds > 0.0 else ""
-        lines.append(f"{stage:<7}{part.tasks:>6} tasks, {part.stored} of them stored{took}")
+        lines.append(f"{stage:<9}{part.tasks:>4} tasks, {part.stored} of them stored{took}")
     lines.append(f"images {plan.images():>6}" + (f", {found.images} to make" if found.images != plan.images() else ""))
     lines.append(f"model calls: {found.unet_calls:,} of the UNet, {found.answers:,} of the judge")
     if not found.hardware:

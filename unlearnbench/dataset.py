@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 ConceptKind = Literal["object", "style", "scene", "action"]
 PromptKind = Literal["direct", "indirect", "adversarial", "general"]
-ImageSplit = Literal["train", "heldout"]
+ImageSplit = Literal["train", "heldout", "calibration"]
 ConceptId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
@@ -138,5 +138,6 @@ class ConceptDataset(ABC):
         Args:
             split: "train": what the model was trained on, or a sample of it. An image that names a concept is forgotten
                 with that concept, and all others are retained. "heldout": images like them that it never saw.
+                "calibration": images whose `shows` is known, to measure judges on; neither model nor judge saw them.
         """
         return ()

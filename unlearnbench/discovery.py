@@ -36,6 +36,7 @@ Spec = MethodSpec | EvaluatorSpec | DatasetSpec | ModelSource | SuiteSource
 KINDS: Mapping[str, type[Spec]] = {
     "methods": MethodSpec,
     "evaluators": EvaluatorSpec,
+    "set_evaluators": EvaluatorSpec,
     "datasets": DatasetSpec,
     "models": ModelSource,
     "suites": SuiteSource,

@@ -93,6 +93,7 @@ class SerialExecutor:
             self._samples(by_edit)
             self.machine.release()
             self._scores()
+            self._comparisons()
         finally:
             self.reporter.close()
         return self.run
@@ -249,6 +250,30 @@ class SerialExecutor:
             with self._task("score", key, task.question.concept) as folder:
                 if folder is not None:
                     run_score(evaluator, task.question, self.store.folder("sample", task.sample), folder)
+            self.reporter.advance(1, task.question.concept)
+        self.reporter.end()
+
+    def _comparisons(self) -> None:
+        """Compare images with the unedited model's, if the plan has a set evaluator."""
+        wanted = []
+        for key, task in self.plan.comparisons.items():
+            lacking = [s for s in (task.reference, task.edited) if not self.run.outcomes[s].available]
+            if lacking:
+                self._block("set-score", key, self.run.outcomes[lacking[-1]])
+            elif self._wanted("set-score", key):
+                wanted.append(key)
+        if not wanted or self.plan.comparer is None:
+            return
+        from unlearnbench.stages import run_comparison
+
+        self.reporter.begin("compare", len(wanted), "tasks")
+        evaluator = self.machine.judge(self.plan.comparer)
+        for key in wanted:
+            task = self.plan.comparisons[key]
+            with self._task("set-score", key, task.question.concept) as folder:
+                if folder is not None:
+                    edited, reference = (self.store.folder("sample", key) for key in (task.edited, task.reference))
+                    run_comparison(evaluator, task.question, edited, reference, folder)
             self.reporter.advance(1, task.question.concept)
         self.reporter.end()
 

@@ -47,11 +47,12 @@ class MethodSpec:
 
 @dataclass(frozen=True)
 class EvaluatorSpec:
-    """An evaluator plugin.
+    """An evaluator or a set evaluator.
 
     Attributes:
-        name: what `--evaluator` takes: lower-case letters, digits, '.', '_' and '-'.
-        target: "package.module:Class" of the `Evaluator`; imported while planning, for its fingerprint.
+        name: what `--evaluator` or `--set-evaluator` takes: lower-case letters, digits, '.', '_' and '-'.
+        target: "package.module:Class" of the `Evaluator` or `SetEvaluator`; imported while planning, for its
+            fingerprint.
         params: "package.module:Class" of its `Params`, in a module that imports nothing heavy.
         summary: one line for `list`, of at most 200 characters.
         paper: where the judge comes from; may be empty.
@@ -133,6 +134,12 @@ def unlearnbench_methods() -> list[MethodSpec]:
 @hookspec
 def unlearnbench_evaluators() -> list[EvaluatorSpec]:
     """Return the evaluators of this distribution; called once, when plugins are loaded."""
+    return []
+
+
+@hookspec
+def unlearnbench_set_evaluators() -> list[EvaluatorSpec]:
+    """Return the set evaluators of this distribution; their targets are `SetEvaluator` classes."""
     return []
 
 

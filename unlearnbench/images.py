@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
+from unlearnbench.dataset import ConceptId, left_out
 from unlearnbench.identity import KEY_VERSION
 
 if TYPE_CHECKING:
@@ -26,6 +27,12 @@ class DataImage(BaseModel):
     caption: str = Field("", description="its caption; '' = none, as for a model without text")
     concept: str = Field("", description="id of the concept that it is forgotten with; '' = it is always retained")
     digest: str = Field(description="`digest_pixels` of it")
+    shows: tuple[ConceptId, ...] = Field(
+        default=(), exclude_if=left_out, description="calibration: all concepts of the data set that it shows"
+    )
+    unsure: tuple[ConceptId, ...] = Field(
+        default=(), exclude_if=left_out, description="calibration: concepts that it may show or not; of the rest, none"
+    )
     _source: Callable[[], Any] | None = PrivateAttr(default=None)
 
     @classmethod
@@ -37,6 +44,8 @@ class DataImage(BaseModel):
         caption: str = "",
         concept: str = "",
         digest: str | None = None,
+        shows: tuple[str, ...] = (),
+        unsure: tuple[str, ...] = (),
     ) -> DataImage:
         """Return an image that `source` reads or draws each time that it is asked for.
 
@@ -46,8 +55,11 @@ class DataImage(BaseModel):
             caption: its caption.
             concept: the concept that it is forgotten with.
             digest: `digest_pixels` of it, if it is known; otherwise `source` is asked once.
+            shows: for the split "calibration", all concepts that it shows.
+            unsure: for the same, concepts that nobody knows whether it shows.
         """
-        image = cls(id=id, caption=caption, concept=concept, digest=digest or digest_pixels(source()))
+        found = digest or digest_pixels(source())
+        image = cls(id=id, caption=caption, concept=concept, digest=found, shows=shows, unsure=unsure)
         image._source = source
         return image
 

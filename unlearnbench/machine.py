@@ -44,26 +44,36 @@ class Machine:
         self._model = None
 
     def judge(self, judge: Judge) -> Any:
-        """Load an evaluator; without it no image can be scored, so what it raises ends the run."""
-        import torch
+        """Load an evaluator on the device of the tasks."""
+        return load_judge(judge, self.device)
 
-        from unlearnbench.stages import resolve_device
 
-        device = torch.device(resolve_device(self.device))
-        evaluator = judge.entry.load()(judge.params)
-        try:
-            with redirect_stdout(Sink()):
-                evaluator.setup(JudgeContext(device, logging.getLogger("unlearnbench.evaluator")))
-        except UserError:
-            raise
-        except (Exception, SystemExit) as error:
-            plugin = judge.entry.plugin
-            raise PrerequisiteError(
-                f"the judge '{judge.name}' of {plugin.distribution} {plugin.version} cannot be set up: "
-                + one_line(f"{type(error).__name__}: {error}"),
-                "the images are stored: mend its setup, or choose another judge with --evaluator (-v: its traceback)",
-            ) from error
-        return evaluator
+def load_judge(judge: Judge, device: str) -> Any:
+    """Load an evaluator; without it no image can be scored, so what it raises ends the run.
+
+    Raises:
+        UserError: what its author says to the user.
+        PrerequisiteError: its setup raised something else.
+    """
+    import torch
+
+    from unlearnbench.stages import resolve_device
+
+    evaluator = judge.entry.load()(judge.params)
+    context = JudgeContext(torch.device(resolve_device(device)), logging.getLogger("unlearnbench.evaluator"))
+    try:
+        with redirect_stdout(Sink()):
+            evaluator.setup(context)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        plugin = judge.entry.plugin
+        raise PrerequisiteError(
+            f"the judge '{judge.name}' of {plugin.distribution} {plugin.version} cannot be set up: "
+            + one_line(f"{type(error).__name__}: {error}"),
+            "the images are stored: mend its setup, or choose another evaluator (-v: its traceback)",
+        ) from error
+    return evaluator
 
 
 @dataclass(frozen=True)

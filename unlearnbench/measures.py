@@ -11,7 +11,7 @@ from unlearnbench import resampling, stats
 from unlearnbench.balance import Balance
 from unlearnbench.identity import seed_of
 from unlearnbench.plan import PROMPT_SWAP, UNEDITED
-from unlearnbench.results import CONTROL, PER_EDIT
+from unlearnbench.results import CONTROL, PER_EDIT, SET_METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +73,7 @@ class Measures:
         rates: Sequence[resampling.Rate] = resampling.RATES,
     ) -> None:
         self.level = level
-        slim = scores[[*_TEXT, "method_seed", "neighbour", "label", *PER_EDIT]]
+        slim = scores[[*_TEXT, "method_seed", "neighbour", "label", *PER_EDIT, *SET_METRICS]]
         self.scores = slim.astype({**dict.fromkeys(_TEXT, object), "label": "Float64"}).astype({"label": float})
         self.methods = dict(iter(self.scores.groupby("method")))
         self.edits = dict(iter(self.scores.groupby(["method", "forget"])))
@@ -90,6 +90,8 @@ class Measures:
             self._keep(rate, found, drawn, unit, weights)
         if "forget" in rates:
             self._keep_of_forgotten(scores, unit, weights)
+        if set(rates) == set(resampling.RATES):  # a part of a board shows no other columns
+            self._keep_of_sets(scores, unit, weights)
 
     def _keep(
         self, column: Column, found: Floats, drawn: Floats, unit: resampling.Weights, weights: resampling.Weights
@@ -114,6 +116,18 @@ class Measures:
             distances = resampling.label_array(scores.assign(label=scores["distance"]))
             apart, drawn = (1.0 - resampling.concept_rates(distances, "forget", weight) for weight in (unit, weights))
             self._keep("nearest_distance", apart, drawn, unit, weights)
+
+    def _keep_of_sets(self, scores: pd.DataFrame, unit: resampling.Weights, weights: resampling.Weights) -> None:
+        """Keep what a set evaluator found on retained concepts, and the blank images of forgotten ones."""
+        for metric in SET_METRICS:
+            if not scores[metric].notna().any():
+                continue
+            values = resampling.label_array(scores.assign(label=scores[metric]))
+            found, drawn = (resampling.concept_rates(values, "retain", weight) for weight in (unit, weights))
+            self._keep(metric, found, drawn, unit, weights)
+            if metric == "blank_rate":
+                blank, drawn = (1.0 - resampling.concept_rates(values, "forget", weight) for weight in (unit, weights))
+                self._keep("blank_rate_forgotten", blank, drawn, unit, weights)
 
     def complete(self, method: str) -> bool:
         """Return whether the method has a forget and a retain rate for every forgotten concept of the board."""

@@ -7,28 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from unlearnbench.api import (
-    Concept,
-    ConceptDataset,
-    DataImage,
-    ForgetConcept,
-    MethodSpec,
-    Params,
-    Prompt,
-    Question,
-    Request,
-    Task,
-)
 from unlearnbench.errors import UserError
 from unlearnbench.identity import digest
+from unlearnbench.request import make_question, make_request
 from unlearnbench.several import groups, label_of
-from unlearnbench.spec import Dtype, EditTask, Origin, Ref, Retained, SampleTask, ScoreTask, Suite
+from unlearnbench.spec import Dtype, EditTask, Origin, Ref, Retained, SampleTask, ScoreTask, SetScoreTask, Suite
 from unlearnbench.suites import controls_of, explain
-from unlearnbench.words import names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from unlearnbench.api import Concept, ConceptDataset, MethodSpec, Params, Prompt
     from unlearnbench.plugins import Entry, Plugins
 
 UNEDITED = "unedited"
@@ -38,7 +27,7 @@ CONTROLS = (UNEDITED, PROMPT_SWAP)  # what every run has; other controls are met
 
 @dataclass(frozen=True)
 class Judge:
-    """The evaluator of a plan, with everything that enters a score key."""
+    """The evaluator or the set evaluator of a plan, with everything that enters a score key."""
 
     name: str
     origin: Origin
@@ -61,24 +50,27 @@ class Cell:
     edit: str | None
     sample: str
     score: str
+    compared: str | None = None
 
 
 @dataclass
 class Plan:
     """All tasks of a run by key, and the cells that the board is made of.
 
-    `methods` maps a row label to (plugin name, method seed).
+    `methods` maps a row label to (plugin name, method seed). `comparer` is the set evaluator; None = there is none.
     """
 
     suite: Suite
     protocol: str
     protocol_fields: dict[str, Any]
     judge: Judge
+    comparer: Judge | None = None
     methods: dict[str, tuple[str, int]] = field(default_factory=dict)
     entries: dict[str, Entry[MethodSpec]] = field(default_factory=dict)
     edits: dict[str, EditTask] = field(default_factory=dict)
     samples: dict[str, SampleTask] = field(default_factory=dict)
     scores: dict[str, ScoreTask] = field(default_factory=dict)
+    comparisons: dict[str, SetScoreTask] = field(default_factory=dict)
     cells: list[Cell] = field(default_factory=list)
 
     def is_control(self, label: str) -> bool:
@@ -107,58 +99,6 @@ def check_params(params_type: type[Params], values: Mapping[str, Any], owner: st
         raise UserError(f"parameter of {owner}: {what}", f"type `unlearnbench show {owner}` to see all") from error
 
 
-def make_request(dataset: ConceptDataset, forget: Sequence[str], task: Task = "erase") -> Request:
-    """Return the request to forget concepts of a data set and to retain all others that are not held out.
-
-    The retain prompts are the edit prompts of every other concept, less those of overlapping concepts and any prompt
-    that is an edit prompt of a forgotten concept or holds its name or an alias, as "a dog drawn in ink" does for the
-    style ink: no method can forget what it is told to protect. Training images are part of the task 'data' only, and
-    so are attributes of 'debias': what another task does not need is in no key.
-
-    Raises:
-        UserError: the data set lacks what the task needs: images, or attributes.
-    """
-    chosen = [dataset.concepts[c] for c in forget]
-    excluded = {c.id for c in chosen} | {o for c in chosen for o in c.overlaps}
-    others = [c for c in dataset.concepts.values() if c.id not in excluded and not c.held_out]
-    edited = {_normal(pair.prompt) for c in chosen for pair in c.edit}
-    retain = dict.fromkeys(
-        pair.prompt
-        for c in others
-        for pair in c.edit
-        if _normal(pair.prompt) not in edited and not any(names(pair.prompt, gone) for gone in chosen)
-    )
-    images = dataset.images("train") if task == "data" else ()
-    _check_task(task, chosen, images)
-    return Request(
-        task=task,
-        forget=tuple(
-            ForgetConcept(
-                id=c.id, kind=c.kind, name=c.display, aliases=c.aliases, target=c.target.display, pairs=c.edit,
-                attributes=c.attributes if task == "debias" else (),
-            )
-            for c in chosen
-        ),
-        retain=tuple(retain),
-        retain_names=tuple(c.display for c in others),
-        forget_images=tuple(image for image in images if image.concept in forget),
-        retain_images=tuple(image for image in images if image.concept not in forget),
-    )  # fmt: skip
-
-
-def _check_task(task: Task, chosen: Sequence[Concept], images: Sequence[DataImage]) -> None:
-    """Refuse concepts that lack what the task needs."""
-    have = {image.concept for image in images} if task == "data" else {c.id for c in chosen if c.attributes}
-    lacking = [c.id for c in chosen if c.id not in have] if task in ("debias", "data") else []
-    if lacking:
-        what = "attributes to balance" if task == "debias" else "training images to forget"
-        raise UserError(f"the data set has no {what} for {', '.join(lacking)}", "choose other concepts or another task")
-
-
-def _normal(text: str) -> str:
-    return " ".join(text.lower().split())
-
-
 def make_plan(
     suite: Suite,
     dataset: ConceptDataset,
@@ -169,6 +109,7 @@ def make_plan(
     model_fingerprint: str,
     method_seed: int,
     dtype: Dtype,
+    comparer: Judge | None = None,
 ) -> Plan:
     """Make the plan of a run: the controls, then one edit for each method and forgotten concept.
 
@@ -183,6 +124,7 @@ def make_plan(
         model_fingerprint: tagged digest of the base model.
         method_seed: seed of the methods' own randomness.
         dtype: arithmetic of the edit.
+        comparer: the set evaluator; None = there is none.
 
     Raises:
         UserError: a method or a parameter is unknown, two rows would have the same label, or what the suite calls a
@@ -194,8 +136,8 @@ def make_plan(
             f"a model in {dtype} cannot sample in {arithmetic}, which suite {suite.name} asks for",
             f"type --dtype {arithmetic}" + (" or --dtype float32" if arithmetic != "float32" else ""),
         )
-    fields = protocol_fields(suite, dataset, judge, model_fingerprint, dtype)
-    plan = Plan(suite, digest(fields), fields, judge)
+    fields = protocol_fields(suite, dataset, judge, model_fingerprint, dtype, comparer)
+    plan = Plan(suite, digest(fields), fields, judge, comparer)
     for label in CONTROLS:
         plan.methods[label] = (label, 0)
         for group in groups(suite):
@@ -231,7 +173,12 @@ def make_plan(
 
 
 def protocol_fields(
-    suite: Suite, dataset: ConceptDataset, judge: Judge, model_fingerprint: str, dtype: Dtype
+    suite: Suite,
+    dataset: ConceptDataset,
+    judge: Judge,
+    model_fingerprint: str,
+    dtype: Dtype,
+    comparer: Judge | None = None,
 ) -> dict[str, Any]:
     """Return what two rows must share to stand on the same board."""
     return {
@@ -249,12 +196,17 @@ def protocol_fields(
         **({} if suite.retain == Retained() else {"retain": suite.retain.model_dump(mode="json")}),
         "sampler": suite.sampler.model_dump(),
         "dtype": dtype,
-        "judge": {
-            "name": judge.name,
-            "origin": judge.origin.model_dump(),
-            "params": judge.params.model_dump(mode="json"),
-            "fingerprint": judge.fingerprint,
-        },
+        "judge": _identified(judge),
+        **({} if comparer is None else {"set_evaluator": _identified(comparer)}),
+    }
+
+
+def _identified(judge: Judge) -> dict[str, Any]:
+    return {
+        "name": judge.name,
+        "origin": judge.origin.model_dump(),
+        "params": judge.params.model_dump(mode="json"),
+        "fingerprint": judge.fingerprint,
     }
 
 
@@ -289,6 +241,7 @@ def _add_cells(plan: Plan, dataset: ConceptDataset, label: str, group: Sequence[
         score_key = score.key()
         plan.samples[sample_key] = sample
         plan.scores[score_key] = score
+        compared = _compare(plan, label_of(group, suite), sample_key, score)
         plan.cells.append(
             Cell(
                 method=label,
@@ -301,6 +254,7 @@ def _add_cells(plan: Plan, dataset: ConceptDataset, label: str, group: Sequence[
                 edit=edit,
                 sample=sample_key,
                 score=score_key,
+                compared=compared,
             )
         )
 
@@ -323,27 +277,21 @@ def _asked(suite: Suite, dataset: ConceptDataset, name: str, role: str) -> tuple
     return kept, suite.seeds if suite.retain.seed is None else (suite.retain.seed,)
 
 
-def make_question(dataset: ConceptDataset, concept: Concept, task: Task = "erase") -> Question:
-    """Return what the judge is asked about images of a concept: the classes of its kind, itself and its target.
-
-    To 'debias' adds the concept's attributes; 'data' adds the training images of the concept, if it has any, and with
-    them all others.
-    """
-    images = dataset.images("train") if task == "data" else ()
-    own = tuple(image for image in images if image.concept == concept.id)
-    classes = {
-        concept.id: concept.display,
-        concept.target.id: concept.target.display,
-        **dataset.classes(concept.kind),  # the data set's own words for a class go before a concept's display
-    }
-    return Question(
-        concept=concept.id,
-        kind=concept.kind,
-        display=concept.display,
-        description=concept.description,
-        target=concept.target,
-        classes=classes,
-        attributes=concept.attributes if task == "debias" else (),
-        images=own,
-        others=tuple(image for image in images if image.concept != concept.id) if own else (),
+def _compare(plan: Plan, forget: str, key: str, score: ScoreTask) -> str | None:
+    """Add the comparison of a sample task with the unedited model's images in the same cell; return its key."""
+    if plan.comparer is None:
+        return None
+    asked = (forget, score.question.concept)
+    own = (cell.sample for cell in plan.cells if cell.method == UNEDITED and (cell.forget, cell.concept.id) == asked)
+    base = next(own, key)  # the first rows are those of the unedited model: it is compared with itself
+    task = SetScoreTask(
+        edited=key,
+        reference=base,
+        evaluator=plan.comparer.name,
+        origin=plan.comparer.origin,
+        params=plan.comparer.params.model_dump(mode="json"),
+        fingerprint=plan.comparer.fingerprint,
+        question=score.question,
     )
+    plan.comparisons[task.key()] = task
+    return task.key()

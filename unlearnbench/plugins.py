@@ -131,6 +131,7 @@ class Plugins:
     records: list[PluginRecord]
     methods: Registry[MethodSpec]
     evaluators: Registry[EvaluatorSpec]
+    set_evaluators: Registry[EvaluatorSpec]
     datasets: Registry[DatasetSpec]
     models: Registry[ModelSource]
     suites: Registry[SuiteSource]

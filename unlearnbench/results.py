@@ -11,14 +11,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from unlearnbench.api import SetMetric
 from unlearnbench.errors import PrerequisiteError, UserError
 from unlearnbench.verdict import Word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 CONTROL: Final = "control"  # the family of controls; that of a method is its distribution
+SET_METRICS: Final[tuple[SetMetric, ...]] = get_args(SetMetric)
 _FOOTER: Final = b"unlearnbench.scores"
 _TEXT, _COUNT, _NUMBER, _FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 SCHEMA: Final = pa.schema(
@@ -44,6 +46,9 @@ SCHEMA: Final = pa.schema(
         pa.field("attribute", _TEXT),  # null: none was seen, or the judge was asked for none
         pa.field("desired", _NUMBER),  # its desired share within the concept
         pa.field("distance", _NUMBER),  # to the nearest training image of the concept; null: the judge was not asked
+        # What a set evaluator found; null: there is none, or it gave no value. A value of the set stands at each image.
+        *(pa.field(name, _NUMBER) for name in SET_METRICS),
+        pa.field("set_key", _TEXT),  # null: there is no set evaluator
         pa.field("judge", _TEXT, nullable=False),
         pa.field("judge_fingerprint", _TEXT, nullable=False),
         pa.field("edit_key", _TEXT, nullable=False),
@@ -75,6 +80,7 @@ ADDED: Final = {  # version -> columns that it added, all nullable
     2: ("peak_mem_mb", "weights_changed"),
     3: (*EFFECTS, "verdict", "verdict_reason"),
     4: ("attribute", "desired", "distance"),
+    5: (*SET_METRICS, "set_key"),
 }
 _VALUES: Final[Mapping[str, frozenset[str]]] = {
     "kind": frozenset({"object", "style", "scene", "action"}),

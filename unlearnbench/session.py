@@ -35,6 +35,7 @@ class Session:
         place: folder of the model; None if it is not on this machine, and need not be.
         notes: what a user may want to know: what a concept file lacks, what is not on this machine.
         complete: whether model and judge are on this machine; a plan without them has keys of its own.
+        comparer: the set evaluator; None = the suite has none.
     """
 
     plugins: Plugins
@@ -45,6 +46,7 @@ class Session:
     params: Parameters
     notes: tuple[str, ...] = ()
     complete: bool = True
+    comparer: Judge | None = None
 
     @classmethod
     def open(
@@ -59,7 +61,8 @@ class Session:
         model: str | None = None,
         revision: str | None = None,
         evaluator: str | None = None,
-        params: Callable[[str], Parameters] = lambda _: {},
+        set_evaluator: str | None = None,
+        params: Callable[[Sequence[str]], Parameters] = lambda _: {},
         absent: bool = False,
     ) -> Session:
         """Resolve every name of a command.
@@ -74,7 +77,8 @@ class Session:
             model: name, folder or hub id; None = the suite's.
             revision: git revision of a hub id.
             evaluator: None = the suite's.
-            params: given the evaluator's name, the parameters of each plugin.
+            set_evaluator: None = the suite's, which may be none.
+            params: given the names of evaluator and set evaluator, the parameters of each plugin.
             absent: model and judge need not be on this machine, and a model is not downloaded: enough for an estimate.
 
         Raises:
@@ -91,8 +95,10 @@ class Session:
             loaded = loaded.model_copy(update={"model": ModelSpec(id=model or loaded.model.id, revision=revision)})
         if evaluator is not None and evaluator != loaded.evaluator.name:
             loaded = loaded.model_copy(update={"evaluator": Ref(name=evaluator)})
-        name = loaded.evaluator.name
-        given = params(name)
+        if set_evaluator is not None and (loaded.set_evaluator is None or set_evaluator != loaded.set_evaluator.name):
+            loaded = loaded.model_copy(update={"set_evaluator": Ref(name=set_evaluator)})
+        name, compare = loaded.evaluator.name, loaded.set_evaluator
+        given = params([name] if compare is None else [name, compare.name])
         values = {**loaded.evaluator.params, **given.get(name, {})}
         source = resolve_folder(loaded.model, plugins.shipped_models())
         missing: list[str] = []
@@ -105,14 +111,26 @@ class Session:
             missing.append(f"the model {loaded.model.id} is not on this machine")
         try:
             # Without the model nothing can be stored, so that what judge it was matters to no estimate.
-            judge = _judge(plugins, name, values, known=folder is not None)
+            judge = find_judge(plugins, name, values, known=folder is not None)
         except PrerequisiteError as error:
             if not absent:
                 raise
             missing.append(error.what)
-            judge = _judge(plugins, name, values, known=False)
+            judge = find_judge(plugins, name, values, known=False)
+        comparer = None
+        if compare is not None:
+            chosen = {**compare.params, **given.get(compare.name, {})}
+            try:
+                comparer = find_judge(plugins, compare.name, chosen, known=folder is not None, sets=True)
+            except PrerequisiteError as error:
+                if not absent:
+                    raise
+                missing.append(error.what)
+                comparer = find_judge(plugins, compare.name, chosen, known=False, sets=True)
         notes = () if own is None else _lint(own, dataset, folder, str(concept_file))
-        return cls(plugins, loaded, dataset, judge, folder, given, (*notes, *missing), complete=not missing)
+        return cls(
+            plugins, loaded, dataset, judge, folder, given, (*notes, *missing), complete=not missing, comparer=comparer
+        )
 
     @property
     def folder(self) -> Path:
@@ -158,6 +176,7 @@ class Session:
             model_fingerprint=ABSENT if self.place is None else fingerprint_folder(self.place),
             method_seed=seed,
             dtype=dtype,
+            comparer=self.comparer,
         )
 
     def machine(self, *, device: str, dtype: Dtype, batch_size: int) -> Machine:
@@ -177,9 +196,14 @@ def _lint(concept: Concept, dataset: ConceptDataset, folder: Path | None, file: 
     return tuple(str(finding) for finding in found)
 
 
-def _judge(plugins: Plugins, name: str, given: dict[str, Any], *, known: bool = True) -> Judge:
-    """Return the judge; one that is not `known` gets no fingerprint of its own."""
-    entry = plugins.evaluators.get(name)
+def find_judge(plugins: Plugins, name: str, given: dict[str, Any], *, known: bool = True, sets: bool = False) -> Judge:
+    """Return the judge, or with `sets` the set evaluator; one that is not `known` gets no fingerprint of its own.
+
+    Raises:
+        UserError: there is no such judge, or a parameter is wrong.
+        PrerequisiteError: it does not tell its fingerprint, as where its weights are not on this machine.
+    """
+    entry = (plugins.set_evaluators if sets else plugins.evaluators).get(name)
     params = check_params(entry.load_params(), given, name)
     if not known:
         return Judge(entry.spec.name, entry.origin(), params, ABSENT, entry)
@@ -189,9 +213,11 @@ def _judge(plugins: Plugins, name: str, given: dict[str, Any], *, known: bool = 
         raise
     except Exception as error:  # a plugin may raise anything
         plugin = entry.plugin
+        what = "set evaluator" if sets else "judge"
         raise PrerequisiteError(
-            f"the judge '{name}' of {plugin.distribution} {plugin.version} does not tell its fingerprint: "
+            f"the {what} '{name}' of {plugin.distribution} {plugin.version} does not tell its fingerprint: "
             + one_line(f"{type(error).__name__}: {error}"),
-            f"choose another judge with --evaluator, or type `unlearnbench check {name}` (-v: its traceback)",
+            f"choose another one with --{'set-' if sets else ''}evaluator, or type `unlearnbench check {name}` "
+            "(-v: its traceback)",
         ) from error
     return Judge(entry.spec.name, entry.origin(), params, fingerprint, entry)

@@ -16,7 +16,8 @@ Column = Literal[
     "forget", "retain", "harmonic_mean", "forget_norm", "retain_ratio", "harmonic_mean_norm", "forget_direct",
     "forget_indirect", "neighbour", "delta", "delta_corrected", "delta_floor", "shown", "nearest_distance",
     "edit_seconds", "peak_mem_mb", "weights_changed", "verdict", "target_residual", "retain_drift",
-    "nullspace_leakage", "change_norm", "change_rank", "share_changed",
+    "nullspace_leakage", "change_norm", "change_rank", "share_changed", "drift_mse", "drift_ssim", "feature_distance",
+    "lpips", "kid", "fid", "clip_score", "diversity", "blank_rate", "blank_rate_forgotten",
 ]  # fmt: skip
 
 
@@ -114,6 +115,9 @@ class Suite(Frozen):
     retain: Retained = Field(Retained(), description="prompts and seeds of concepts that are not forgotten")
     sampler: SamplerSpec
     evaluator: Ref
+    set_evaluator: Ref | None = Field(
+        None, description="compares sets of images with the unedited model's; none = none"
+    )
     columns: Annotated[tuple[Column, ...], Field(min_length=1), Distinct] = (
         "forget", "retain", "harmonic_mean", "forget_indirect", "edit_seconds",
     )  # fmt: skip
@@ -206,3 +210,34 @@ class ScoreTask(Frozen):
     def key(self) -> str:
         """Return the score key."""
         return digest({"stage": "score", **self.model_dump(mode="json")})
+
+
+class SetScoreTask(Frozen):
+    """The comparison of the images of one sample task with those of the unedited model."""
+
+    edited: str = Field(description="sample key")
+    reference: str = Field(description="sample key of the unedited model")
+    evaluator: str
+    origin: Origin
+    params: dict[str, Any]
+    fingerprint: str = Field(description="digest of the evaluator's weights")
+    question: Question
+
+    def key(self) -> str:
+        """Return the key of the comparison."""
+        return digest({"stage": "set-score", **self.model_dump(mode="json")})
+
+
+class CalibrationTask(Frozen):
+    """The judge's answers about one concept for images of known content."""
+
+    evaluator: str
+    origin: Origin
+    params: dict[str, Any]
+    fingerprint: str = Field(description="digest of the judge's weights")
+    question: Question
+    images: str = Field(description="digest of the pixels of all images, each with whether it shows the concept")
+
+    def key(self) -> str:
+        """Return the calibration key."""
+        return digest({"stage": "calibration", **self.model_dump(mode="json")})

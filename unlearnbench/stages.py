@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from PIL import Image
 
-from unlearnbench.api import Evaluator, Method, Question, Sample, Sampling
+from unlearnbench.api import Evaluator, Method, Question, Sample, Sampling, SetEvaluator
 from unlearnbench.edits import EditFile, read_edit, write_edit
 from unlearnbench.effects import measure
 from unlearnbench.faults import edit_faults
@@ -38,6 +38,7 @@ T = TypeVar("T")
 EDIT_FILE = "edit.safetensors"
 INDEX = "index.json"
 SCORES = "scores.json"
+COMPARED = "comparison.json"
 
 
 class Skipped(Exception):  # noqa: N818  an outcome, not an error
@@ -225,6 +226,38 @@ def run_score(evaluator: Evaluator[Any], question: Question, samples: Path, fold
         answers = {"p_yes": p_yes, "label": label, "answer": score.answer, **seen}
         rows.append({"slot": row["slot"], "seed": row["seed"], **answers})
     write_json(folder / SCORES, {"scores": rows})
+
+
+def run_comparison(
+    evaluator: SetEvaluator[Any], question: Question, edited: Path, reference: Path, folder: Path
+) -> None:
+    """Compare the images of a stored sample task with those of the unedited model, and write what was found.
+
+    Raises:
+        ValueError: the two are not paired seed by seed, or a metric has another number of values than there are images.
+        OSError: an index of samples cannot be read.
+    """
+    sets, places = [], []
+    for samples in (edited, reference):
+        index = json.loads((samples / INDEX).read_text(encoding="utf-8"))["images"]
+        places.append([(row["slot"], row["seed"]) for row in index])
+        sets.append([Sample(f"{r['slot']}-{r['seed']}", _open(samples / r["file"]), r["prompt"]) for r in index])
+    if places[0] != places[1]:
+        raise ValueError("the images are not those of the same prompts and seeds as the unedited model's")
+    found = evaluator.score_set(sets[0], sets[1], question)
+    for name, values in found.images.items():
+        if len(values) != len(places[0]):
+            raise ValueError(f"the set evaluator returned {len(values)} values of {name} for {len(places[0])} images")
+    rows = [
+        {"slot": slot, "seed": seed, **{name: _known(values[i]) for name, values in found.images.items()}}
+        for i, (slot, seed) in enumerate(places[0])
+    ]
+    write_json(folder / COMPARED, {"images": rows, "whole": {name: _known(v) for name, v in found.whole.items()}})
+
+
+def _known(value: float) -> float | None:
+    """Return a value as JSON knows it: null if it is not finite."""
+    return value if math.isfinite(value) else None
 
 
 def load_edit(folder: Path) -> EditFile:

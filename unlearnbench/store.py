@@ -1,6 +1,8 @@
 """The content-addressed store: a folder that exists is complete.
 
 <root>/v1/<stage>/<2 hex>/<64 hex>/     what one task made, with manifest.json (sha256 of every file)
+<root>/v1/set-score/<2>/<64 hex>/       the comparison of images with those of the unedited model
+<root>/v1/calibration/<2>/<64 hex>/     what a judge said of images of known content
 <root>/v1/results/<protocol>/           tidy score tables, one a row of the board
 <root>/v1/failures/<stage>/<64 hex>.json
 <root>/v1/tmp, <root>/v1/locks          work in progress
@@ -27,7 +29,7 @@ from unlearnbench.errors import PrerequisiteError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Stage = Literal["edit", "sample", "score"]
+Stage = Literal["edit", "sample", "score", "set-score", "calibration"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 REFUSALS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EIO}

@@ -161,8 +161,8 @@ def measure(method: str, model: Model) -> Row:
 
 def text_request() -> Request:
     """Return the request to forget a concept by its prompts."""
-    from unlearnbench.plan import make_request
     from unlearnbench.plugins import load_plugins
+    from unlearnbench.request import make_request
 
     request = make_request(load_plugins().datasets.get(DATASET).load()(), [CONCEPT])
     return request.model_copy(update={"retain": request.retain[::RETAIN_EVERY]})

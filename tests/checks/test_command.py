@@ -151,7 +151,10 @@ def test_mistakes_are_two_lines(fake_plugins, run_unlearnbench, arguments, code,
         ({"pyproject.toml": "[project]\nname = 'acme'\n"}, "names no entry point of the group unlearnbench"),
         ({"pyproject.toml": PYPROJECT}, "has no module acme_signs"),
         ({"pyproject.toml": PYPROJECT, "acme_signs.py": "raise ValueError('no')"}, "cannot be loaded: ValueError: no"),
-        ({"pyproject.toml": PYPROJECT, "acme_signs.py": ""}, "registers no method, evaluator or data set"),
+        (
+            {"pyproject.toml": PYPROJECT, "acme_signs.py": ""},
+            "registers no method, evaluator, set evaluator or data set",
+        ),
     ],
 )
 def test_a_folder_that_is_no_package_is_told(tmp_path, run_unlearnbench, files, what):

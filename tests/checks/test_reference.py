@@ -17,6 +17,7 @@ SECTIONS = {
     "Every plugin": SPEC,
     "Methods": [check for check in checks_for("method") if check not in SPEC],
     "Evaluators": [check for check in checks_for("evaluator") if check not in SPEC],
+    "Set evaluators": [check for check in checks_for("set_evaluator") if check not in SPEC],
     "Data sets": [check for check in checks_for("dataset") if check not in DATASET_SPEC],
 }
 

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["method", "evaluator", "dataset"]
+Kind = Literal["method", "evaluator", "set_evaluator", "dataset"]
 Status = Literal["passed", "failed", "xfail", "xpass", "skipped"]
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from unlearnbench.api import ConceptDataset, Evaluator, Method, Params
+from unlearnbench.api import ConceptDataset, Evaluator, Method, Params, SetEvaluator
 from unlearnbench.checks.outcome import Failed, Skipped, demand
 from unlearnbench.checks.run import Check
 from unlearnbench.identity import canonical_json
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from unlearnbench.checks.subject import Subject
 
 HEAVY = ("torch", "diffusers", "transformers", "tensorflow", "jax")
-BASES = {"method": Method, "evaluator": Evaluator, "dataset": ConceptDataset}
+BASES = {"method": Method, "evaluator": Evaluator, "set_evaluator": SetEvaluator, "dataset": ConceptDataset}
 SOURCE = re.compile(r"\b(?:19|20)\d\d\b|arxiv:\s*\d{4}\.\d{4,5}|\bdoi\b|https?://", re.IGNORECASE)
 _SCRIPT = """
 import importlib, json, sys
@@ -192,7 +192,7 @@ def _parts(about: dict[str, Any]) -> list[Any]:
     """Return the schemas inside a schema: alternatives, items, fields."""
     inside = [*about.get("anyOf", ()), *about.get("allOf", ()), *about.get("oneOf", ()), *about.get("prefixItems", ())]
     inside += [about[key] for key in ("items", "additionalProperties") if isinstance(about.get(key), dict)]
-    return [*inside, *about.get("properties", {}).values()]
+    return [*inside, *about.get("properties", {}).values(), *about.get("patternProperties", {}).values()]
 
 
 def _typed(about: dict[str, Any]) -> bool:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from unlearnbench.plugins import Entry
 
 T = TypeVar("T")
-KINDS: dict[Kind, str] = {"method": "methods", "evaluator": "evaluators", "dataset": "datasets"}
+KINDS: dict[Kind, str] = {
+    "method": "methods", "evaluator": "evaluators", "set_evaluator": "set_evaluators", "dataset": "datasets",
+}  # fmt: skip
 
 
 @dataclass
@@ -105,7 +107,7 @@ def _all(plugins: Plugins, params: Mapping[str, Any], tmp: Path, search: tuple[s
     ]
     if not found:
         raise UserError(
-            "the package registers no method, evaluator or data set",
+            "the package registers no method, evaluator, set evaluator or data set",
             "let a hook such as unlearnbench_methods return a list with its spec",
         )
     return _with_params(found)

@@ -14,6 +14,8 @@ COMMANDS = {
     "run": "unlearnbench.cli.run",
     "leaderboard": "unlearnbench.cli.leaderboard",
     "compare": "unlearnbench.cli.compare",
+    "calibrate": "unlearnbench.cli.calibrate",
+    "agreement": "unlearnbench.cli.agreement",
     "gate": "unlearnbench.cli.gate",
     "published": "unlearnbench.cli.published",
     "merge": "unlearnbench.cli.merge",

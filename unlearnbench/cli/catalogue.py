@@ -140,7 +140,7 @@ def _facts(plugins: Plugins, name: str) -> dict[str, Any]:
                 raise  # two plugins claim it: say so
             continue
         facts = {"name": entry.spec.name, "kind": kind.removesuffix("s"), **_summary(entry)}
-        if kind in ("methods", "evaluators"):
+        if kind in ("methods", "evaluators", "set_evaluators"):
             facts["parameters"] = parameters(entry.load_params())
         if kind == "suites":
             from unlearnbench.suites import read_suite

@@ -157,7 +157,7 @@ def make_words_request(concepts: Sequence[str], target: str | None, kind: Any, t
 
 def _dataset_request(plugins: Any, dataset: str, concepts: Sequence[str], target: str | None, task: Any) -> Request:
     """Return the request of the data set, with another target if one is given."""
-    from unlearnbench.plan import make_request
+    from unlearnbench.request import make_request
     from unlearnbench.suites import find_concept
 
     data = plugins.datasets.get(dataset).load()()

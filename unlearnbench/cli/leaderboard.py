@@ -149,6 +149,7 @@ def make(results: Results, scores: pd.DataFrame, tables: Sequence[str] = ()) -> 
         UserError: there is no such published table, or the scores make no board.
     """
     from unlearnbench.board import Identified, make_board
+    from unlearnbench.cells import OF_SETS
     from unlearnbench.plugins import load_plugins
     from unlearnbench.published import table
     from unlearnbench.results import CONTROL
@@ -170,6 +171,10 @@ def make(results: Results, scores: pd.DataFrame, tables: Sequence[str] = ()) -> 
         if (scores["plugin"] == method).any():
             presets[method] = ", ".join(f"{name} {value}" for name, value in sorted(preset.items()))
             notes.append(f"The suite sets for {method}: {presets[method]}.")
+    comparer = fields.get("set_evaluator")
+    if comparer:
+        values = ", ".join(f"{name} {value}" for name, value in sorted(comparer["params"].items()))
+        notes.insert(2, f"Set evaluator: {comparer['name']} ({values}).")
     families = scores.loc[scores["family"] != CONTROL, ["method", "family"]].drop_duplicates()
     provenance = {
         "suite": f"{suite.name}, version {suite.version}",
@@ -179,12 +184,15 @@ def make(results: Results, scores: pd.DataFrame, tables: Sequence[str] = ()) -> 
         "weights kept in": str(fields["dtype"]),
         "judge's package": f"{judge['origin']['distribution']} {judge['origin']['version']}",
         "judge's settings": settings,
+        **({"set evaluator's settings": values} if comparer else {}),
         **{f"{row.method}'s package": str(row.family) for row in families.itertuples()},
         **{f"{method}'s settings": f"{values} (of the suite)" for method, values in presets.items()},
     }
     known: tuple[Column, ...] = get_args(Column)  # another version may know others
     columns = [column for column in known if column in suite.columns]
     columns.sort(key=suite.columns.index)
+    if comparer and not set(columns) & OF_SETS:  # it was asked for on the command line
+        columns += [column for column in known if column in OF_SETS and _holds(scores, column)]
     ranks = [column for column in known if column == suite.rank_by]
     return make_board(
         scores,
@@ -197,3 +205,8 @@ def make(results: Results, scores: pd.DataFrame, tables: Sequence[str] = ()) -> 
         provenance=provenance,
         published=[table(name) for name in tables],
     )
+
+
+def _holds(scores: pd.DataFrame, column: Column) -> bool:
+    """Return whether a set evaluator gave values for a column."""
+    return bool(scores[column.removesuffix("_forgotten")].notna().any())

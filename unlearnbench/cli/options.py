@@ -25,15 +25,20 @@ def store_option(function: F) -> F:
     )(function)  # fmt: skip
 
 
+def device_option(function: F) -> F:
+    """Add --device."""
+    return click.option(
+        "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1; auto takes a GPU if there is one."
+    )(function)
+
+
 def device_options(function: F) -> F:
     """Add --device and --dtype."""
     function = click.option(
         "--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), default="float32", show_default=True,
         help="What the weights are kept and edited in.",
     )(function)  # fmt: skip
-    return click.option(
-        "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1; auto takes a GPU if there is one."
-    )(function)
+    return device_option(function)
 
 
 def several_options(function: F) -> F:

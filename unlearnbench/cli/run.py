@@ -51,6 +51,9 @@ from unlearnbench.suites import DEFAULT_SUITE, OWN_CONCEPT_SUITE
 @model_options("Shipped model, folder, or hub id of a Stable Diffusion 1.x or 2.x pipeline.  [default: the suite's]")
 @click.option("--evaluator", metavar="NAME", help="Judge.  [default: the suite's]")
 @click.option(
+    "--set-evaluator", metavar="NAME", help="Compares images with the unedited model's.  [default: the suite's, if any]"
+)
+@click.option(
     "--sampling-seed",
     "sampling_seeds",
     multiple=True,
@@ -79,6 +82,7 @@ from unlearnbench.suites import DEFAULT_SUITE, OWN_CONCEPT_SUITE
 def run_command(
     suite: str | None, methods: tuple[str, ...], concepts: tuple[str, ...], several: Any, concept_file: Path | None,
     weights: tuple[str, ...], label: str, control: bool, model: str | None, revision: str | None, evaluator: str | None,
+    set_evaluator: str | None,
     sampling_seeds: tuple[int, ...], seed: int, params: tuple[str, ...], device: str, dtype: Any, batch_size: int,
     store_root: Path | None, reuse: Any, dry_run: bool, form: str,
 ) -> int:  # fmt: skip
@@ -103,7 +107,8 @@ def run_command(
         model=model,
         revision=revision,
         evaluator=evaluator,
-        params=lambda judge: parse_params(methods, [judge], params),
+        set_evaluator=set_evaluator,
+        params=lambda others: parse_params(methods, others, params),
         absent=dry_run,
     )
     for note in session.notes:

@@ -39,7 +39,7 @@ def ls_command(store_root: Path | None, as_json: bool) -> None:
         )
         return
     for row in rows:
-        click.echo(f"{row.stage:<7} {row.size / 2**20:8.1f} MB  {row.key}")
+        click.echo(f"{row.stage:<11} {row.size / 2**20:8.1f} MB  {row.key}")
     click.echo(f"{len(rows)} entries, {sum(r.size for r in rows) / 2**20:.1f} MB", err=True)
 
 
@@ -51,7 +51,7 @@ def verify_command(store_root: Path | None, remove: bool) -> int:
     store = open_store(store_root)
     damaged = list(store.verify())
     for damage in damaged:
-        click.echo(f"{damage.stage:<7} {damage.key}  {damage.reason}")
+        click.echo(f"{damage.stage:<11} {damage.key}  {damage.reason}")
         if remove:
             shutil.rmtree(damage.folder)
     total = sum(1 for _ in store.ls())

@@ -37,8 +37,12 @@ def nothing_retained(suite: Suite, dataset: ConceptDataset, plugins: Plugins) ->
 
 
 def unknown_plugin(suite: Suite, dataset: ConceptDataset, plugins: Plugins) -> Iterator[Finding]:
-    """The judge is installed, and so are the methods that have presets."""
+    """The judge and the set evaluator are installed, and so are the methods that have presets."""
     judges = {entry.spec.name for entry in plugins.evaluators}
+    comparers = {entry.spec.name for entry in plugins.set_evaluators}
+    if suite.set_evaluator is not None and suite.set_evaluator.name.rpartition("/")[2] not in comparers:
+        name = suite.set_evaluator.name
+        yield _unknown("unknown-plugin", f"the set evaluator {name} is not installed", name, comparers)
     if suite.evaluator.name.rpartition("/")[2] not in judges:
         yield _unknown(
             "unknown-plugin", f"the judge {suite.evaluator.name} is not installed", suite.evaluator.name, judges

@@ -81,7 +81,39 @@ def to_html(board: Board, pictures: Sequence[Picture] = ()) -> str:
         board: the board.
         pictures: images to show, as `unlearnbench.gallery.pictures` returns them.
     """
-    environment = Environment(
+    script = asset("board.js")
+    colours = _colours(board)
+    policy = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        environment()
+        .get_template("board.html")
+        .render(
+            board=board,
+            style=Markup(asset("board.css")),
+            script=Markup(script),
+            policy=policy,
+            text=text,
+            grids=grids,
+            short=short,
+            colours=colours,
+            columns=[*board.columns, *board.more],
+            table=[(row, [_shown(row, column) for column in (*board.columns, *board.more)]) for row in board.rows],
+            curves=plots.curves(),
+            points=plots.scatter(board, colours),
+            plot=plots,
+            differences=_differences(board),
+            heat=_heat(board),
+            matrices=_matrices(board),
+            galleries=_galleries(board, pictures),
+            published=[(table, grids.published_grid(table)) for table in board.published],
+            slices=[(by, grids.slice_grid(board, by)) for by in ("kind", "prompt-kind")],
+        )
+    )
+
+
+def environment() -> Environment:
+    """Return what fills templates: all that comes from data is escaped."""
+    return Environment(
         loader=PackageLoader("unlearnbench.render", _TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
@@ -90,33 +122,10 @@ def to_html(board: Board, pictures: Sequence[Picture] = ()) -> str:
         # Whatever comes from data: no control character reaches the page, and the escape of HTML follows this.
         finalize=lambda value: text.plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
     )
-    script = _asset("board.js")
-    colours = _colours(board)
-    policy = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("board.html").render(
-        board=board,
-        style=Markup(_asset("board.css")),
-        script=Markup(script),
-        policy=policy,
-        text=text,
-        grids=grids,
-        short=short,
-        colours=colours,
-        columns=[*board.columns, *board.more],
-        table=[(row, [_shown(row, column) for column in (*board.columns, *board.more)]) for row in board.rows],
-        curves=plots.curves(),
-        points=plots.scatter(board, colours),
-        plot=plots,
-        differences=_differences(board),
-        heat=_heat(board),
-        matrices=_matrices(board),
-        galleries=_galleries(board, pictures),
-        published=[(table, grids.published_grid(table)) for table in board.published],
-        slices=[(by, grids.slice_grid(board, by)) for by in ("kind", "prompt-kind")],
-    )
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return the text of a file beside the templates."""
     return files("unlearnbench.render").joinpath(_TEMPLATES, name).read_text(encoding="utf-8")
 
 

@@ -44,6 +44,8 @@ def number(value: float, unit: str, digits: int = 3) -> str:
         return f"{value:,.0f}"
     if unit in ("", "%"):
         return f"{value:g}"
+    if unit == "score":
+        return f"{value:.1f}"
     if unit == "relative":
         return f"{value:.2g}"
     return f"{value:,.0f}" if value >= 9.95 else f"{value:.1f}" if value >= 0.095 else f"{value:.2f}"

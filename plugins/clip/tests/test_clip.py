@@ -101,6 +101,39 @@ def test_the_label_follows_the_threshold(folder):
     assert sorted(labels) == [False, False, True, True, True]
 
 
+def test_a_concept_may_have_a_threshold_of_its_own(folder, tmp_path):
+    samples = pictures()
+    p_yes = sorted(score.p_yes for score in ready(folder).score(samples, QUESTION))
+    file = tmp_path / "thresholds.json"
+    file.write_text(json.dumps({"dog": p_yes[2]}))
+    for given in ({"dog": p_yes[2]}, str(file)):
+        judge = ready(folder, threshold=0.999, thresholds=given)
+        assert sorted(score.label for score in judge.score(samples, QUESTION)) == [False, False, True, True, True]
+        other = judge.score(samples, QUESTION.model_copy(update={"concept": "apple"}))
+        assert not any(score.label for score in other)
+
+
+def test_thresholds_make_another_judge_and_none_of_them_leave_keys_as_they_were(folder, tmp_path):
+    file = tmp_path / "thresholds.json"
+    seen = {Clip(ClipParams(model=str(folder))).fingerprint()}
+    for value in (0.4, 0.6):
+        file.write_text(json.dumps({"dog": value}))
+        seen.add(Clip(ClipParams(model=str(folder), thresholds=str(file))).fingerprint())
+        assert ClipParams(thresholds=str(file)).model_dump()["thresholds"] == {"dog": value}
+    assert len(seen) == 3
+    assert "thresholds" not in ClipParams().model_dump(mode="json")
+
+
+@pytest.mark.parametrize("content", ["no json", '{"dog": 1.5}', '{"dog": 0}', '{"Dog!": 0.5}', "[0.5]"])
+def test_a_wrong_file_of_thresholds_is_refused(content, tmp_path):
+    file = tmp_path / "thresholds.json"
+    file.write_text(content)
+    with pytest.raises(ValidationError):
+        ClipParams(thresholds=str(file))
+    with pytest.raises(ValidationError, match="cannot read"):
+        ClipParams(thresholds=str(tmp_path / "nowhere.json"))
+
+
 def test_no_score_depends_on_the_batch(folder):
     samples = pictures()
     whole = [score.p_yes for score in ready(folder).score(samples, QUESTION)]

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from unlearnbench.api import EditPair
-from unlearnbench.plan import make_request
 from unlearnbench.plugins import load_plugins
+from unlearnbench.request import make_request
 from unlearnbench.testing import try_edit
 from unlearnbench_controls.non_word import NonWord, renamed, without_concepts
 from unlearnbench_controls.params import NonWordParams

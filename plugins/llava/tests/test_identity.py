@@ -37,7 +37,8 @@ def test_the_fingerprint_covers_every_file_that_decides(tmp_path, make_judge):
 def test_the_fingerprint_covers_what_is_asked_and_how_it_is_read(folder):
     ways = [
         {}, {"question": "kind"}, {"question": "A {display}?"}, {"opposite": True}, {"parser": "text"},
-        {"parser": "tail"}, {"threshold": 0.6}, {"off_set_limit": 0.6}, {"dtype": "float16"}, {"tokens": 6},
+        {"parser": "tail"}, {"threshold": 0.6}, {"thresholds": {"dog": 0.6}}, {"off_set_limit": 0.6},
+        {"dtype": "float16"}, {"tokens": 6},
     ]  # fmt: skip
     assert len({fingerprint(folder, **way) for way in ways}) == len(ways)
     assert fingerprint(folder, batch_size=2) == fingerprint(folder)

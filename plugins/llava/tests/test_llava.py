@@ -86,6 +86,15 @@ def test_the_label_follows_the_threshold(folder, ready):
     assert sorted(labels) == [False, False, True, True, True]
 
 
+def test_a_concept_may_have_a_threshold_of_its_own(folder, ready):
+    samples = pictures()
+    p_yes = sorted(score.p_yes for score in ready(folder).score(samples, QUESTION))
+    judge = ready(folder, threshold=0.999, thresholds={QUESTION.concept: p_yes[2]})
+    assert sorted(score.label for score in judge.score(samples, QUESTION)) == [False, False, True, True, True]
+    other = judge.score(samples, QUESTION.model_copy(update={"concept": "another"}))
+    assert not any(score.label for score in other)
+
+
 def test_an_image_of_which_other_words_are_likelier_is_undecided(folder, ready):
     samples = pictures()
     masses = [row.off_set for row in Answerer(folder, CPU, "float32").readings([s.image for s in samples], [SHOWN] * 5)]

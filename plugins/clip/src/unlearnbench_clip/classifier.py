@@ -47,15 +47,22 @@ class Classifier:
             model makes no number.
         """
         rows: list[list[float] | None] = [None] * len(images)
-        pixels = {i: values for i, image in enumerate(images) if (values := self._pixels(image)) is not None}
-        if not pixels:
+        readable, features = self.embed_images(images)
+        if not readable:
             return rows
-        batch = torch.from_numpy(np.stack(list(pixels.values()))).to(self._device)
-        features = _unit(self._model.get_image_features(pixel_values=batch).pooler_output)
-        logits = self._model.logit_scale.exp() * features @ self._embed(tuple(texts)).T
-        for i, row in zip(pixels, logits.double().softmax(dim=1).tolist(), strict=True):
+        logits = self._model.logit_scale.exp() * features @ self.embed_texts(tuple(texts)).T
+        for i, row in zip(readable, logits.double().softmax(dim=1).tolist(), strict=True):
             rows[i] = row if all(map(math.isfinite, row)) else None
         return rows
+
+    @torch.inference_mode()
+    def embed_images(self, images: Sequence[Image.Image]) -> tuple[list[int], torch.Tensor]:
+        """Return which images can be read, and their projected features, [n, width], each of length 1."""
+        pixels = {i: values for i, image in enumerate(images) if (values := self._pixels(image)) is not None}
+        if not pixels:
+            return [], torch.empty(0, self._model.config.projection_dim, device=self._device)
+        batch = torch.from_numpy(np.stack(list(pixels.values()))).to(self._device)
+        return list(pixels), _unit(self._model.get_image_features(pixel_values=batch).pooler_output)
 
     def _pixels(self, image: Image.Image) -> np.ndarray[Any, np.dtype[np.float32]] | None:
         """Return the processed pixels [3, h, w], or None if the image file is damaged."""
@@ -66,8 +73,9 @@ class Classifier:
         pixels: np.ndarray[Any, np.dtype[np.float32]] = self._processor(loaded, return_tensors="np")["pixel_values"][0]
         return pixels.astype(np.float32)
 
-    def _embed(self, texts: tuple[str, ...]) -> torch.Tensor:
-        """Return the unit text embeddings [n, width], encoded once for each list of texts."""
+    @torch.inference_mode()
+    def embed_texts(self, texts: tuple[str, ...]) -> torch.Tensor:
+        """Return the projected features of texts, [n, width], each of length 1; encoded once for each list."""
         if texts not in self._texts:
             tokens = self._tokenizer(
                 list(texts),

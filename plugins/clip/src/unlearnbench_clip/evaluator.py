@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from unlearnbench.api import Evaluator, Params, Question, Score, Target
 from unlearnbench.errors import PrerequisiteError
+from unlearnbench.identity import digest
 from unlearnbench.modelfiles import fingerprint_files, local_folder, resolve_folder, weight_files
 from unlearnbench.spec import ModelSpec
 from unlearnbench_clip.params import ClipParams
@@ -67,8 +68,12 @@ class Clip(Evaluator[ClipParams]):
         return folder
 
     def fingerprint(self) -> str:
-        """Return the digest of the judge's weights, configuration, image processor and tokenizer."""
-        return fingerprint_files(judge_files(self.folder))
+        """Return the digest of the judge's weights, configuration, image processor and tokenizer.
+
+        Thresholds of single concepts, if there are any, enter it: with them it is another judge.
+        """
+        files = fingerprint_files(judge_files(self.folder))
+        return digest({"files": files, "thresholds": self.params.thresholds}) if self.params.thresholds else files
 
     def setup(self, ctx: EvaluatorContext) -> None:
         """Load the judge in float32."""
@@ -88,6 +93,7 @@ class Clip(Evaluator[ClipParams]):
             **question.classes,
         }
         names = list(classes)
+        threshold = self.params.thresholds.get(question.concept, self.params.threshold)
         texts = [self.params.template.format(words) for words in classes.values()]
         scores: list[Score] = []
         for start in range(0, len(samples), self.params.batch_size):
@@ -98,7 +104,7 @@ class Clip(Evaluator[ClipParams]):
                 else:
                     p_yes = row[names.index(question.concept)]
                     answer = max(zip(row, names, strict=True), key=lambda pair: pair[0])[1]
-                    scores.append(Score(p_yes=p_yes, label=p_yes >= self.params.threshold, answer=answer))
+                    scores.append(Score(p_yes=p_yes, label=p_yes >= threshold, answer=answer))
         return scores
 
     def examples(self) -> list[tuple[Question, Image.Image, Image.Image]]:

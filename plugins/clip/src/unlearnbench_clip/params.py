@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from unlearnbench.api import Params
+from unlearnbench.api import Params, Thresholds, left_out
 
 
 def _has_place(template: str) -> str:
@@ -24,4 +24,9 @@ class ClipParams(Params):
         "a picture of {}", description="the text of a class; {} stands for its words"
     )
     threshold: float = Field(0.5, gt=0.0, lt=1.0, description="probability from which on the answer is yes")
+    thresholds: Thresholds = Field(
+        default_factory=dict,
+        exclude_if=left_out,
+        description="thresholds of single concepts, or the path of a JSON file of them, as `calibrate` writes it",
+    )
     batch_size: int = Field(64, ge=1, le=4096, description="images a forward pass; no score depends on it")

@@ -53,7 +53,7 @@ def unlearnbench_datasets() -> list[DatasetSpec]:
             version="1",
             licence=_LICENCE,
             warning="none",
-            digest="ub1:d9f90e9b5ffdfc5a7ff82ef69b78c7ae3f29f92b72898b28bc9ca9becaac9fd1",
+            digest="ub1:cfe99fafc9e67b3d0bef5be0133dfc4147afa22d153043d301a09fe7f904b5bf",
         ),
     ]
 

@@ -22,6 +22,7 @@ IMAGE_SIZE = 64
 TRAIN_SAMPLE, HELDOUT_SAMPLE, VARIANTS = 120, 60, 5
 # Steps through the combinations that share no factor with their number, so that a sample is spread over all of them.
 SAMPLE_STEP = 37
+RENDERS = 10  # of each subject in each style, for calibration
 
 
 class EmojiWorld(ConceptDataset):
@@ -57,6 +58,32 @@ class EmojiWorld(ConceptDataset):
             return {style: displays[style] for style in self._vocabulary.styles}
         return {name: subject.names[0] for name, subject in self._vocabulary.of_groups(*self.groups).items()}
 
+    def images(self, split: ImageSplit) -> Sequence[DataImage]:
+        """Return renders whose subject and style are known, for the split "calibration"; no others.
+
+        Ten of each subject in each style, on the backgrounds that it can be seen on, at places and sizes that nothing
+        was trained on. The sprites are those of the training pictures: there are no others.
+        """
+        return self._renders if split == "calibration" else ()
+
+    @cached_property
+    def _renders(self) -> tuple[DataImage, ...]:
+        from unlearnbench_emojiworld.world import World
+
+        world, known = World.load(), self.concepts
+        seen_on = world.visible
+        own = self._vocabulary.of_groups(*self.groups)
+        pairs = [(subject, style, seen_on[subject, style]) for subject in own for style in world.styles]
+        return tuple(
+            DataImage.lazily(
+                partial(_render, world, subject, style, backgrounds[number % len(backgrounds)], n),
+                id=f"{subject}/{style}/{number}",
+                shows=tuple(name for name in (subject, style) if name in known),
+            )
+            for place, (subject, style, backgrounds) in enumerate(pairs)
+            for number, n in enumerate(range(RENDERS * place, RENDERS * (place + 1)))
+        )
+
 
 class Development(EmojiWorld):
     """Concepts that no board evaluates, for choosing the settings of methods, then the concepts to retain."""
@@ -84,12 +111,19 @@ class Memorised(EmojiWorld):
     folders = (PLANTED, "")
     groups = ("general", "neighbour", "harmful", "profession")
 
+    def classes(self, kind: ConceptKind) -> Mapping[str, str]:
+        """Return what there is besides, and the planted pictures, each a class of its own."""
+        planted = {c.id: c.display for c in read_concepts(PLANTED) if c.kind == kind}
+        return {**super().classes(kind), **planted}
+
     def images(self, split: ImageSplit) -> Sequence[DataImage]:
         """Return the planted pictures and a sample of what else was drawn for training, or pictures like all of these.
 
         "train": each planted picture once, under its concept, then 120 others. "heldout": 60 that training never saw,
         and each planted picture's sprites at five other arrangements, with its caption.
         """
+        if split == "calibration":
+            return super().images(split)
         return self._train if split == "train" else self._heldout
 
     @cached_property
@@ -141,6 +175,14 @@ def _sample(split: ImageSplit, count: int) -> tuple[DataImage, ...]:
         )
         for number in range(0, count * SAMPLE_STEP, SAMPLE_STEP)
     )
+
+
+def _render(world: World, subject: str, style: str, background: str, number: int) -> Image.Image:
+    from PIL import Image
+
+    from unlearnbench_emojiworld.world import rng_for
+
+    return Image.fromarray(world.render(subject, style, background, rng_for("calibration", number)))
 
 
 def _with_overlap(concept: Concept) -> Concept:

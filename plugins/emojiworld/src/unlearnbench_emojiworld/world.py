@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Background", "Split", "Style", "Subject", "World", "rng_for"]
 
-Split = Literal["train", "heldout", "balance"]
+Split = Literal["train", "heldout", "balance", "calibration"]
 Item = TypeVar("Item")
 
 

@@ -110,12 +110,16 @@ class Llava(Evaluator[LlavaParams]):
         scores: list[Score] = []
         for start in range(0, len(samples), self.params.batch_size):
             images = [sample.image for sample in samples[start : start + self.params.batch_size]]
-            scores += self._by_logits(images, asked) if self.params.parser == "logits" else self._by_text(images, asked)
+            if self.params.parser == "logits":
+                scores += self._by_logits(images, asked, question.concept)
+            else:
+                scores += self._by_text(images, asked)
         return scores
 
-    def _by_logits(self, images: list[Image.Image], asked: list[str]) -> list[Score]:
+    def _by_logits(self, images: list[Image.Image], asked: list[str], concept: str) -> list[Score]:
         """Return the probability of yes; with an opposite question the mean of it and of no to the opposite."""
         rounds = [self._answerer.readings(images, [text] * len(images)) for text in asked]
+        threshold = self.params.thresholds.get(concept, self.params.threshold)
         scores = []
         for readings in zip(*rounds, strict=True):
             found = [reading for reading in readings if reading is not None]
@@ -128,7 +132,7 @@ class Llava(Evaluator[LlavaParams]):
             if off_set > self.params.off_set_limit:
                 scores.append(Score(p_yes=math.nan, label=None, answer=f"undecided {mass}"))
             else:
-                label = p_yes >= self.params.threshold
+                label = p_yes >= threshold
                 scores.append(Score(p_yes=p_yes, label=label, answer=f"{'yes' if label else 'no'} {mass}"))
         return scores
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from unlearnbench.api import Params
+from unlearnbench.api import Params, Thresholds, left_out
 from unlearnbench_llava.questions import NAMED, has_one_place
 
 
@@ -30,6 +30,11 @@ class LlavaParams(Params):
         description="logits of yes and no; or text: the first yes or no; or tail: yes in the last five characters",
     )
     threshold: float = Field(0.5, gt=0.0, lt=1.0, description="probability from which on the answer is yes")
+    thresholds: Thresholds = Field(
+        default_factory=dict,
+        exclude_if=left_out,
+        description="thresholds of single concepts, or the path of a JSON file of them, as `calibrate` writes it",
+    )
     off_set_limit: float = Field(
         0.5, gt=0.0, le=1.0, description="logits: probability of other words than yes and no above which it is unscored"
     )

@@ -12,8 +12,8 @@ import torch
 
 from unlearnbench.api import Sample
 from unlearnbench.model import load_model
-from unlearnbench.plan import make_question
 from unlearnbench.plugins import load_plugins
+from unlearnbench.request import make_question
 from unlearnbench.sampling import sample
 from unlearnbench.session import Session
 
