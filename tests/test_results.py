@@ -24,7 +24,7 @@ def test_a_table_comes_back_as_it_was_written(scores, tmp_path):
     write_scores(scores, path)
     pd.testing.assert_frame_equal(read_scores([path]), scores)
     assert [entry.name for entry in path.parent.iterdir()] == ["scores.parquet"]
-    assert pq.read_schema(path).metadata[b"unlearnbench.scores"] == b"4"
+    assert pq.read_schema(path).metadata[b"unlearnbench.scores"] == b"5"
     assert pq.read_schema(path).remove_metadata().equals(SCHEMA)
 
 

@@ -277,7 +277,7 @@ def test_training_lowers_the_loss_of_the_answers(pictures):
     torch.manual_seed(0)
     settings = LlavaSettings(**TINY | {"hidden": 32, "classification_share": 0.0})
     student, _, questions = llava.prepare(settings, World.load(), SIZE)
-    objective = llava.Objective(student, data.Drawn.load(pictures, "train"), questions, settings)
+    objective = llava.Objective(student, data.Drawn.for_judges(pictures), questions, settings)
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-2)
     losses = []
     for step in range(12):

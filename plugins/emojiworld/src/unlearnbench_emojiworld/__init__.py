@@ -1,7 +1,6 @@
 """EmojiWorld: the embedded data sets of unlearnbench, a small Stable Diffusion trained on them, and its judges."""
 
 from unlearnbench.api import DatasetSpec, ModelSource, hookimpl
-from unlearnbench_emojiworld.models import emoji_judge_llava
 
 _LICENCE = "MIT, Apache-2.0, CC BY 4.0 (artwork; see NOTICE)"
 
@@ -60,8 +59,8 @@ def unlearnbench_datasets() -> list[DatasetSpec]:
 
 @hookimpl
 def unlearnbench_models() -> list[ModelSource]:
-    """Register the small Stable Diffusion `emoji-sd` and the judges whose weights are here."""
-    found = [
+    """Register the small Stable Diffusion `emoji-sd` and its two judges."""
+    return [
         ModelSource(
             name="emoji-sd",
             target="unlearnbench_emojiworld.models:emoji_sd",
@@ -74,14 +73,10 @@ def unlearnbench_models() -> list[ModelSource]:
             summary="a CLIP model trained on EmojiWorld renders, apart from emoji-sd",
             licence="Apache-2.0",
         ),
+        ModelSource(
+            name="emoji-judge-llava",
+            target="unlearnbench_emojiworld.models:emoji_judge_llava",
+            summary="a LLaVA trained on EmojiWorld renders, apart from emoji-sd and the CLIP judge",
+            licence="Apache-2.0",
+        ),
     ]
-    if emoji_judge_llava().exists():
-        found.append(
-            ModelSource(
-                name="emoji-judge-llava",
-                target="unlearnbench_emojiworld.models:emoji_judge_llava",
-                summary="a LLaVA trained on EmojiWorld renders, apart from emoji-sd and the CLIP judge",
-                licence="Apache-2.0",
-            )
-        )
-    return found

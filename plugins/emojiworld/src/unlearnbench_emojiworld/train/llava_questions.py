@@ -81,7 +81,7 @@ def statements(world: World) -> tuple[Statements, Statements]:
         found: list[set[int]] = [set() for _ in identifiers]
         for concept in concepts.values():
             for other in (*concept.neighbours, concept.target.id):
-                if concept.id in place and other in place:
+                if other != concept.id and concept.id in place and other in place:
                     found[place[concept.id]].add(place[other])
                     found[place[other]].add(place[concept.id])
         return [sorted(some) for some in found]
