@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# A stranger's first quarter of an hour: wheels of the core, EmojiWorld, the judge and the suites in a clean venv, away from the
+# A stranger's first quarter of an hour: wheels of the core, EmojiWorld, the judges and the suites in a clean venv, away from the
 # checkout, then the tutorial, command by command.
 set -euo pipefail
 work=$(realpath "$1")
 root=$(cd "$(dirname "$0")/.." && pwd)
 rm -rf "$work/dist" "$work/venv" "$work/stranger"
-for distribution in "$root" "$root/plugins/emojiworld" "$root/plugins/clip" "$root/benchmarks"; do
+for distribution in "$root" "$root/benchmarks" "$root"/plugins/{emojiworld,clip,clip-attributes,llava,memorisation}; do
     python -m build --wheel --no-isolation --outdir "$work/dist" "$distribution"
 done
 python3 -m venv "$work/venv"
