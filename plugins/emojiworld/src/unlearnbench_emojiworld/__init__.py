@@ -1,7 +1,10 @@
 """EmojiWorld: the embedded data sets of unlearnbench, a small Stable Diffusion trained on them, and its judges."""
 
+from pathlib import Path
+
 from unlearnbench.api import DatasetSpec, ModelSource, hookimpl
 
+_LLAVA = Path(__file__).parent / "weights" / "judge-llava"
 _LICENCE = "MIT, Apache-2.0, CC BY 4.0 (artwork; see NOTICE)"
 
 
@@ -59,7 +62,7 @@ def unlearnbench_datasets() -> list[DatasetSpec]:
 
 @hookimpl
 def unlearnbench_models() -> list[ModelSource]:
-    """Register the small Stable Diffusion `emoji-sd` and its two judges."""
+    """Register the small Stable Diffusion `emoji-sd` and the judges whose weights are here."""
     return [
         ModelSource(
             name="emoji-sd",
@@ -73,10 +76,13 @@ def unlearnbench_models() -> list[ModelSource]:
             summary="a CLIP model trained on EmojiWorld renders, apart from emoji-sd",
             licence="Apache-2.0",
         ),
-        ModelSource(
-            name="emoji-judge-llava",
-            target="unlearnbench_emojiworld.models:emoji_judge_llava",
-            summary="a LLaVA trained on EmojiWorld renders, apart from emoji-sd and the CLIP judge",
-            licence="Apache-2.0",
+        *(
+            ModelSource(
+                name="emoji-judge-llava",
+                target="unlearnbench_emojiworld.models:emoji_judge_llava",
+                summary="a LLaVA trained on EmojiWorld renders, apart from emoji-sd and the CLIP judge",
+                licence="Apache-2.0",
+            )
+            for _ in _LLAVA.glob("config.json")
         ),
     ]

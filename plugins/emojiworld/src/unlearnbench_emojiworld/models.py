@@ -18,5 +18,5 @@ def emoji_judge_clip() -> Path:
 
 
 def emoji_judge_llava() -> Path:
-    """Return the folder of the LLaVA judge, a `LlavaForConditionalGeneration` with its processor."""
+    """Return the folder of the LLaVA judge, a `LlavaForConditionalGeneration` with its processor; it may not exist."""
     return WEIGHTS / "judge-llava"
