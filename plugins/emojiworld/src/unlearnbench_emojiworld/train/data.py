@@ -75,6 +75,11 @@ class Drawn:
             np.load(folder / f"{split}-mentions.npy"),
         )
 
+    def every(self, stride: int) -> Drawn:
+        """Return one picture in `stride`, from the first on."""
+        part = slice(None, None, stride)
+        return Drawn(self.images[part], self.labels[part], self.captions[part], self.mentions[part])
+
     @classmethod
     def for_judges(cls, folder: Path) -> Drawn:
         """Read what judges learn from: no planted picture, and every attribute of a profession equally often.

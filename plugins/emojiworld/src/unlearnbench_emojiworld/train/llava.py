@@ -41,6 +41,7 @@ LIKELY = 4  # classes that a picture looks most like, from which false questions
 STYLE_SHARE = 0.375  # share of the questions that are about the style
 PLAIN_SHARE = 0.4  # share of the questions in the words that a judge is asked
 ASKED = 2  # one picture in so many is asked about: classification wants more pictures than answering
+HELDOUT_ASKED = 650  # pictures, spread over all: to ask each one about every class takes as long as training
 END_WEIGHT = 0.1  # of the loss of the end after an answer, which is soon learned
 
 
@@ -147,10 +148,11 @@ def main() -> None:
     objective = Objective(student, judges_pictures(arguments.out), questions, settings)
     fit(Part("llava", student, objective, settings, weight_decay=0.1), arguments, processes)
     if processes.rank == 0:
+        write(student.llava, tokenizer, arguments.out / "llava" / "model")
         heldout = Drawn.load(arguments.out / "data", "heldout")
+        heldout = heldout.every(max(1, len(heldout.images) // HELDOUT_ASKED))
         found = measure(student, heldout, questions, (list(world.subjects), list(world.styles)))
         print(report(found, arguments.out / "llava" / "heldout.json"))
-        write(student.llava, tokenizer, arguments.out / "llava" / "model")
     processes.leave()
 
 
