@@ -17,7 +17,7 @@ from unlearnbench.suites import controls_of, explain
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from unlearnbench.api import Concept, ConceptDataset, MethodSpec, Params, Prompt
+    from unlearnbench.api import Concept, ConceptDataset, MethodSpec, Params, Prompt, Question
     from unlearnbench.plugins import Entry, Plugins
 
 UNEDITED = "unedited"
@@ -34,6 +34,16 @@ class Judge:
     params: Params
     fingerprint: str
     entry: Entry[Any]
+
+    def asked(self, question: Question) -> dict[str, Any]:
+        """Return the fields of a task (`spec.Judged`) in which this evaluator is asked a question."""
+        return {
+            "evaluator": self.name,
+            "origin": self.origin,
+            "params": self.params.model_dump(mode="json"),
+            "fingerprint": self.fingerprint,
+            "question": question,
+        }
 
 
 @dataclass(frozen=True)
@@ -230,14 +240,7 @@ def _add_cells(plan: Plan, dataset: ConceptDataset, label: str, group: Sequence[
             dtype=plan.protocol_fields["dtype"],
         )
         sample_key = sample.key()
-        score = ScoreTask(
-            sample=sample_key,
-            evaluator=plan.judge.name,
-            origin=plan.judge.origin,
-            params=plan.judge.params.model_dump(mode="json"),
-            fingerprint=plan.judge.fingerprint,
-            question=make_question(dataset, concept, suite.task),
-        )
+        score = ScoreTask(sample=sample_key, **plan.judge.asked(make_question(dataset, concept, suite.task)))
         score_key = score.key()
         plan.samples[sample_key] = sample
         plan.scores[score_key] = score
@@ -284,14 +287,6 @@ def _compare(plan: Plan, forget: str, key: str, score: ScoreTask) -> str | None:
     asked = (forget, score.question.concept)
     own = (cell.sample for cell in plan.cells if cell.method == UNEDITED and (cell.forget, cell.concept.id) == asked)
     base = next(own, key)  # the first rows are those of the unedited model: it is compared with itself
-    task = SetScoreTask(
-        edited=key,
-        reference=base,
-        evaluator=plan.comparer.name,
-        origin=plan.comparer.origin,
-        params=plan.comparer.params.model_dump(mode="json"),
-        fingerprint=plan.comparer.fingerprint,
-        question=score.question,
-    )
+    task = SetScoreTask(edited=key, reference=base, **plan.comparer.asked(score.question))
     plan.comparisons[task.key()] = task
     return task.key()

@@ -197,45 +197,40 @@ class SampleTask(Frozen):
         return digest({"stage": "sample", **self.model_dump(mode="json")})
 
 
-class ScoreTask(Frozen):
-    """The judge's answers for all images of one sample task."""
+class Judged(Frozen):
+    """Which evaluator answers, and what it is asked: part of the key of every answer."""
 
-    sample: str = Field(description="sample key")
-    evaluator: str
-    origin: Origin
-    params: dict[str, Any]
-    fingerprint: str = Field(description="digest of the judge's weights")
-    question: Question
-
-    def key(self) -> str:
-        """Return the score key."""
-        return digest({"stage": "score", **self.model_dump(mode="json")})
-
-
-class SetScoreTask(Frozen):
-    """The comparison of the images of one sample task with those of the unedited model."""
-
-    edited: str = Field(description="sample key")
-    reference: str = Field(description="sample key of the unedited model")
     evaluator: str
     origin: Origin
     params: dict[str, Any]
     fingerprint: str = Field(description="digest of the evaluator's weights")
     question: Question
 
+
+class ScoreTask(Judged):
+    """The judge's answers for all images of one sample task."""
+
+    sample: str = Field(description="sample key")
+
+    def key(self) -> str:
+        """Return the score key."""
+        return digest({"stage": "score", **self.model_dump(mode="json")})
+
+
+class SetScoreTask(Judged):
+    """The comparison of the images of one sample task with those of the unedited model."""
+
+    edited: str = Field(description="sample key")
+    reference: str = Field(description="sample key of the unedited model")
+
     def key(self) -> str:
         """Return the key of the comparison."""
         return digest({"stage": "set-score", **self.model_dump(mode="json")})
 
 
-class CalibrationTask(Frozen):
+class CalibrationTask(Judged):
     """The judge's answers about one concept for images of known content."""
 
-    evaluator: str
-    origin: Origin
-    params: dict[str, Any]
-    fingerprint: str = Field(description="digest of the judge's weights")
-    question: Question
     images: str = Field(description="digest of the pixels of all images, each with whether it shows the concept")
 
     def key(self) -> str:

@@ -82,14 +82,7 @@ class Asker:
         return tables, reasons
 
     def _task(self, question: Question, truth: Sequence[Truth]) -> CalibrationTask:
-        return CalibrationTask(
-            evaluator=self.judge.name,
-            origin=self.judge.origin,
-            params=self.judge.params.model_dump(mode="json"),
-            fingerprint=self.judge.fingerprint,
-            question=question,
-            images=digest_of(truth),
-        )
+        return CalibrationTask(images=digest_of(truth), **self.judge.asked(question))
 
     def _concept(self, question: Question, truth: Sequence[Truth]) -> pd.DataFrame:
         key = self._task(question, truth).key()
