@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from unlearnbench.testing.conformance import parametrize_with_checks
     from unlearnbench.testing.fakes import Brightness, BrightnessParams, Letters, ShiftParams
+    from unlearnbench.testing.judges import tiny_clip
     from unlearnbench.testing.lending import edit_context, try_edit
     from unlearnbench.testing.models import sd14_shaped, tiny_folder, tiny_model
     from unlearnbench.testing.shift import Shift
@@ -24,6 +25,7 @@ __all__ = [
     "edit_context",
     "parametrize_with_checks",
     "sd14_shaped",
+    "tiny_clip",
     "tiny_folder",
     "tiny_model",
     "try_edit",
@@ -38,6 +40,7 @@ _HOMES = {
     "edit_context": "lending",
     "parametrize_with_checks": "conformance",
     "sd14_shaped": "models",
+    "tiny_clip": "judges",
     "tiny_folder": "models",
     "tiny_model": "models",
     "try_edit": "lending",

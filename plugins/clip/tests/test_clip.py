@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from unlearnbench.api import Question, Sample, Target
 from unlearnbench.errors import PrerequisiteError, UserError
-from unlearnbench.testing import tiny_model
+from unlearnbench.testing import tiny_clip
 from unlearnbench_clip.evaluator import Clip
 from unlearnbench_clip.params import ClipParams
 
@@ -31,30 +31,9 @@ QUESTION = Question(
 )
 
 
-def make_judge(folder, dtype=torch.float32):
-    """Save a random CLIPModel with its processor, as transformers saves one."""
-    from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPTextConfig, CLIPVisionConfig
-    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-
-    tokenizer = tiny_model().tokenizer
-    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    text = CLIPTextConfig(**small, **ends, vocab_size=len(tokenizer), max_position_embeddings=24)
-    vision = CLIPVisionConfig(**small, image_size=16, patch_size=8)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=16))
-        # A logit scale like that of a trained model, so that probabilities differ visibly.
-        model.logit_scale.data.fill_(3.0)
-    size = {"height": 16, "width": 16}
-    model.to(dtype).save_pretrained(folder)
-    CLIPProcessor(CLIPImageProcessorPil(size=size, crop_size=size), tokenizer).save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return make_judge(tmp_path_factory.mktemp("judge"))
+    return tiny_clip(tmp_path_factory.mktemp("judge"))
 
 
 def ready(folder, **params):
@@ -160,7 +139,7 @@ def test_an_unreadable_image_is_unscored_and_spoils_no_other(folder):
 def test_a_judge_that_returns_nan_scores_nothing(tmp_path):
     from safetensors.torch import load_file, save_file
 
-    path = make_judge(tmp_path) / "model.safetensors"
+    path = tiny_clip(tmp_path) / "model.safetensors"
     save_file(load_file(path) | {"logit_scale": torch.tensor(float("nan"))}, path, metadata={"format": "pt"})
     for score in ready(tmp_path).score(pictures(), QUESTION):
         assert math.isnan(score.p_yes)
@@ -181,7 +160,7 @@ def test_concept_and_target_are_always_among_the_classes(folder):
 
 
 def test_half_precision_weights_are_judged_in_float32(tmp_path):
-    folder = make_judge(tmp_path, torch.float16)
+    folder = tiny_clip(tmp_path, dtype="float16")
     scores = ready(folder).score(pictures(), QUESTION)
     assert all(math.isfinite(score.p_yes) for score in scores)
 
@@ -193,7 +172,7 @@ def test_loading_is_quiet(folder, capfd):
 
 # ---------------------------------------------------------------- identity
 def test_the_fingerprint_covers_weights_configuration_processor_and_tokenizer(tmp_path):
-    folder = make_judge(tmp_path / "judge")
+    folder = tiny_clip(tmp_path / "judge")
     seen = {Clip(ClipParams(model=str(folder))).fingerprint()}
     assert seen == {Clip(ClipParams(model=str(folder), threshold=0.9)).fingerprint()}
     (folder / "README.md").write_text("not part of the judge")

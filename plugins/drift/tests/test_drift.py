@@ -19,7 +19,7 @@ from scipy.linalg import sqrtm
 
 from unlearnbench.api import Question, Sample, Target
 from unlearnbench.errors import PrerequisiteError
-from unlearnbench.testing import tiny_model
+from unlearnbench.testing import tiny_clip
 from unlearnbench_drift.evaluator import Drift
 from unlearnbench_drift.params import DriftParams
 from unlearnbench_drift.pixels import is_blank, mse, pixels, ssim
@@ -49,22 +49,7 @@ def damaged():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Return a random CLIP model with its processor, as transformers saves one."""
-    from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPTextConfig, CLIPVisionConfig
-    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-
-    place, tokenizer = tmp_path_factory.mktemp("clip"), tiny_model().tokenizer
-    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    text = CLIPTextConfig(**small, **ends, vocab_size=len(tokenizer), max_position_embeddings=24)
-    vision = CLIPVisionConfig(**small, image_size=16, patch_size=8)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=16))
-    size = {"height": 16, "width": 16}
-    model.save_pretrained(place)
-    CLIPProcessor(CLIPImageProcessorPil(size=size, crop_size=size), tokenizer).save_pretrained(place)
-    return place
+    return tiny_clip(tmp_path_factory.mktemp("clip"))
 
 
 def ready(folder, **params):
