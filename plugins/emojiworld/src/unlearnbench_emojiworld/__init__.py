@@ -4,8 +4,14 @@ from pathlib import Path
 
 from unlearnbench.api import DatasetSpec, ModelSource, hookimpl
 
-_LLAVA = Path(__file__).parent / "weights" / "judge-llava"
 _LICENCE = "MIT, Apache-2.0, CC BY 4.0 (artwork; see NOTICE)"
+_LLAVA = ModelSource(
+    name="emoji-judge-llava",
+    target="unlearnbench_emojiworld.models:emoji_judge_llava",
+    summary="a LLaVA trained on EmojiWorld renders, apart from emoji-sd and the CLIP judge",
+    licence="Apache-2.0",
+)
+_LLAVA_JUDGE = [_LLAVA] if (Path(__file__).parent / "weights" / "judge-llava").is_dir() else []
 
 
 @hookimpl
@@ -76,13 +82,5 @@ def unlearnbench_models() -> list[ModelSource]:
             summary="a CLIP model trained on EmojiWorld renders, apart from emoji-sd",
             licence="Apache-2.0",
         ),
-        *(
-            ModelSource(
-                name="emoji-judge-llava",
-                target="unlearnbench_emojiworld.models:emoji_judge_llava",
-                summary="a LLaVA trained on EmojiWorld renders, apart from emoji-sd and the CLIP judge",
-                licence="Apache-2.0",
-            )
-            for _ in _LLAVA.glob("config.json")
-        ),
+        *_LLAVA_JUDGE,
     ]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.metrics import cohen_kappa_score
 
+from unlearnbench.calibration.agreement import agree
 from unlearnbench_emojiworld.gates.grid import write_grid
 from unlearnbench_emojiworld.gates.instrument import share
 
@@ -91,7 +91,8 @@ def concept_gates(judge: Judge, drawn: Sequence[DrawnConcept]) -> list[ConceptGa
 def kappa(first: Judge, second: Judge, drawn: Sequence[DrawnConcept]) -> float:
     """Return Cohen's kappa of two judges on generated images.
 
-    Each is asked about the concept of every image and about the next one of the list, so that both answers occur.
+    Each is asked about the concept of every image and about the next one of the list, so that both answers occur. NaN
+    where they do not.
     """
     said: tuple[list[bool], list[bool]] = ([], [])
     for number, one in enumerate(drawn):
@@ -99,7 +100,8 @@ def kappa(first: Judge, second: Judge, drawn: Sequence[DrawnConcept]) -> float:
             concept = drawn[(number + step) % len(drawn)].concept
             for judge, answers in zip((first, second), said, strict=True):
                 answers.extend(judge.ask(one.images, concept).yes.tolist())
-    return float(cohen_kappa_score(said[0], said[1]))
+    found = agree(*said, names=(first.name, second.name)).kappa
+    return float("nan") if found is None else found
 
 
 def coverage_gate(judge: Judge, generator: Generator, world: World, dataset: ConceptDataset) -> CoverageGate:
