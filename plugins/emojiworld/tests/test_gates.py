@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("sklearn", reason="scikit-learn comes with the extra `gates`")
-
 from unlearnbench_emojiworld.dataset import EmojiWorld, Professions
 from unlearnbench_emojiworld.gates.drawn import (
     concept_gates,
