@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,6 +19,7 @@ Arithmetic = Literal["auto", "float32", "bfloat16"]
 StageName = Literal[
     "data", "tokenizer", "text", "vae", "cache", "decoder", "judge", "refine", "unet", "llava", "export"
 ]  # fmt: skip
+Startable = Literal["text", "vae", "judge", "unet"]
 
 
 class Settings(BaseModel):
@@ -123,10 +124,11 @@ class Start(Settings):
     taken: tuple[Literal["tokenizer", "vae"], ...] = Field(
         (), description="stages whose result is copied and not trained"
     )
-    warm: tuple[Literal["text", "vae", "judge", "unet"], ...] = Field(
-        (), description="stages that start from these weights, if they never saw what is left out"
+    warm: dict[Startable, Annotated[float, Field(gt=0, le=1)]] = Field(
+        default_factory=dict,
+        description="stages that start from these weights, if they never saw what is left out, with their learning "
+        "rate as a share of a fresh start's",
     )
-    rate: float = Field(1.0, gt=0, le=1, description="learning rate of these stages, as a share of a fresh start's")
 
 
 class TrainConfig(Settings):

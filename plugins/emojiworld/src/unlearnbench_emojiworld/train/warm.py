@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from unlearnbench_emojiworld.train.arguments import Arguments
-    from unlearnbench_emojiworld.train.config import Optimisation, StageName, TrainConfig
+    from unlearnbench_emojiworld.train.config import Optimisation, StageName, Startable, TrainConfig
 
 GENERATOR, JUDGE = "emoji-sd", "judge-clip"
 RECORD = "training.json"
@@ -35,7 +35,7 @@ def left_out(weights: Path) -> tuple[str, ...]:
     return tuple(json.loads(path.read_text(encoding="utf-8"))["without"]) if path.exists() else ()
 
 
-def may_start(arguments: Arguments, stage: StageName) -> bool:
+def may_start(arguments: Arguments, stage: Startable) -> bool:
     """Tell whether a stage starts from the weights that were named.
 
     Weights that saw a concept which is left out now are no start for a gold standard: then the stage starts afresh.
@@ -45,7 +45,7 @@ def may_start(arguments: Arguments, stage: StageName) -> bool:
     return set(arguments.config.without) <= set(left_out(arguments.start))
 
 
-def warm(module: nn.Module, arguments: Arguments, stage: StageName) -> bool:
+def warm(module: nn.Module, arguments: Arguments, stage: Startable) -> bool:
     """Give a module the values of the named weights, if the stage may start from them; tell whether it does.
 
     Tensors that are missing there or have another shape keep their fresh values; how many is printed.
@@ -75,11 +75,11 @@ def read(folder: Path) -> dict[str, Tensor]:
     return {name: _float(value) for file in files for name, value in load_file(file).items()}
 
 
-def gentle(settings: Optimisation, arguments: Arguments, stage: StageName) -> Any:
+def gentle(settings: Optimisation, arguments: Arguments, stage: Startable) -> Any:
     """Return the settings of a stage, with a smaller learning rate if it starts from weights."""
     if not may_start(arguments, stage):
         return settings
-    rate = settings.learning_rate * arguments.config.start.rate
+    rate = settings.learning_rate * arguments.config.start.warm[stage]
     return settings.model_copy(update={"learning_rate": rate})
 
 
