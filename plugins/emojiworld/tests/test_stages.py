@@ -17,7 +17,7 @@ from unlearnbench_emojiworld.models import WEIGHTS
 from unlearnbench_emojiworld.train import __main__ as command
 from unlearnbench_emojiworld.train import arithmetic, data, stages, warm
 from unlearnbench_emojiworld.train.arguments import Arguments
-from unlearnbench_emojiworld.train.config import DEFAULT, RETRAIN, TrainConfig
+from unlearnbench_emojiworld.train.config import DEFAULT, RETRAIN, Start, TrainConfig
 from unlearnbench_emojiworld.train.stages import DONE, LOG, ORDER, TRAINED, Run, budgets
 
 
@@ -194,12 +194,13 @@ def test_weights_that_saw_a_concept_are_no_start_without_it(tmp_path, config):
     assert warm.may_start(late, "unet")
     assert warm.starts_afresh(late.config, tmp_path) == warm.starts_afresh(late.config, None) == ""
     told = warm.starts_afresh(config.model_copy(update={"without": ("cat", "dog")}), tmp_path)
-    assert told == f"{tmp_path} saw cat: text, vae, judge, unet start afresh"
+    assert told == f"{tmp_path} saw cat: text, judge, unet start afresh"
 
 
 def test_a_warm_start_takes_what_fits(tmp_path, config, capsys):
     from unlearnbench_emojiworld.train import vae
 
+    config = config.model_copy(update={"start": Start(warm={"vae": 0.25, "unet": 0.5})})
     module = vae.build(config.vae, 64)
     assert warm.warm(module, arguments(tmp_path, config), "vae")
     given = warm.read(WEIGHTS / "emoji-sd" / "vae")
@@ -210,7 +211,7 @@ def test_a_warm_start_takes_what_fits(tmp_path, config, capsys):
     assert torch.equal(wide.state_dict()["decoder.conv_in.weight"], fresh)
     assert torch.equal(wide.state_dict()["encoder.conv_in.weight"], given["encoder.conv_in.weight"])
     rate = warm.gentle(config.vae, arguments(tmp_path, config), "vae").learning_rate
-    assert rate == config.vae.learning_rate * config.start.rate
+    assert rate == config.vae.learning_rate * 0.25
     with pytest.raises(PrerequisiteError, match="holds no weights"):
         warm.read(tmp_path)
 
