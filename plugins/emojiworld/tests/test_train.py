@@ -24,6 +24,7 @@ from unlearnbench_emojiworld.train import (
     tokenizer,
     unet,
     vae,
+    warm,
 )
 from unlearnbench_emojiworld.train.config import TrainConfig, UnetSettings
 from unlearnbench_emojiworld.train.fit import CHECKPOINT, Batch, Part, learning_rate
@@ -187,6 +188,31 @@ def test_the_perceptual_distance_asks_for_the_conditioning_pair(prepared):
 def test_a_spent_time_budget_ends_the_schedule(prepared):
     run(unet, prepared, "--seconds", "1e-9")
     assert state(prepared, "unet")["step"] == 2  # the second step sees that the time of the first is over the budget
+
+
+def test_a_text_encoder_that_starts_from_weights_is_locked_at_first(trained, prepared, tmp_path_factory, monkeypatch):
+    weights = tmp_path_factory.mktemp("weights")
+    with monkeypatch.context() as patch:
+        settings = str(trained / "config.yaml")
+        patch.setattr(sys, "argv", ["script", "--out", str(trained), "--config", settings, "--to", str(weights)])
+        export.main()
+    (prepared / "config.yaml").write_text(yaml.safe_dump({**TINY, "start": {"warm": {"text": 0.5}}}))
+    (prepared / "text" / "model").unlink()
+    given = warm.read(weights / "emoji-sd" / "text_encoder")
+    for locked, stays in ((2.0, True), (0.5, False)):
+        monkeypatch.setattr(text, "LOCKED", locked)
+        run(text, prepared, "--from", str(weights))
+        after = state(prepared, "text")["module"]
+        assert all(torch.equal(after[f"text_model.{name}"], value) for name, value in given.items()) is stays
+
+
+def test_a_share_of_the_rate_is_for_a_submodule_alone():
+    module = torch.nn.ModuleDict({"slow": torch.nn.Linear(2, 2), "slower": torch.nn.Linear(2, 2)})
+    part = Part("x", module, lambda batch: (torch.zeros(()), {}), UnetSettings(**TINY["unet"]), shares={"slow": 0.25})
+    shares = {id(p): group["share"] for group in part.optimizer.param_groups for p in group["params"]}
+    assert {name: shares[id(p)] for name, p in module.named_parameters()} == {
+        "slow.weight": 0.25, "slow.bias": 0.25, "slower.weight": 1.0, "slower.bias": 1.0
+    }  # fmt: skip
 
 
 def test_learning_rate_rises_then_falls_to_zero():

@@ -20,7 +20,7 @@ from unlearnbench_emojiworld.train.arithmetic import choose
 from unlearnbench_emojiworld.train.parallel import Processes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from torch import Tensor
@@ -51,8 +51,9 @@ class Batch:
 class Part:
     """Something that is trained.
 
-    `loss(batch)` returns the loss and further figures for the log. `averaged`: exponentially averaged copy of the
-    module, None when there is no averaging. `step` counts finished steps, `seconds` the time they took.
+    `loss(batch)` returns the loss and further figures for the log. `shares`: learning rate of a submodule as a share
+    of the others'. `averaged`: exponentially averaged copy of the module, None when there is no averaging. `step`
+    counts finished steps, `seconds` the time they took.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Part:
     optimisation: Optimisation
     decay: float = 0.0
     weight_decay: float = 0.01
+    shares: Mapping[str, float] = field(default_factory=dict)
     step: int = 0
     seconds: float = 0.0
     averaged: nn.Module | None = None
@@ -69,10 +71,13 @@ class Part:
     def __post_init__(self) -> None:
         if self.decay and self.averaged is None:
             self.averaged = copy.deepcopy(self.module).requires_grad_(False)
-        matrices = [p for p in self.module.parameters() if p.ndim > 1]
-        others = [p for p in self.module.parameters() if p.ndim <= 1]
-        groups = [{"params": matrices, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=self.optimisation.learning_rate, betas=(0.9, 0.99), fused=True)
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in self.module.named_parameters():
+            share = next((share for part, share in self.shares.items() if name.startswith(f"{part}.")), 1.0)
+            decay = self.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((share, decay), []).append(parameter)
+        told = [{"params": found, "weight_decay": decay, "share": share} for (share, decay), found in groups.items()]
+        self.optimizer = torch.optim.AdamW(told, lr=self.optimisation.learning_rate, betas=(0.9, 0.99), fused=True)
 
     def save(self, folder: Path, finished: bool = False) -> None:
         """Write a checkpoint, and beside it how far it is; a stop in between leaves the former one."""
@@ -192,7 +197,7 @@ def fit(
         norm = nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
         rate = learning_rate(settings, part.step, progress)
         for group in part.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         part.optimizer.step()
         part.optimizer.zero_grad(set_to_none=True)
         part.step += 1

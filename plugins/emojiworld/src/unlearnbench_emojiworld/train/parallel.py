@@ -82,7 +82,8 @@ class Processes:
         told = [float(value) for value in total[sum(sizes) :]]
         total.div_(self.count)
         for parameter, gradient in zip(parameters, torch.split(total[: sum(sizes)], sizes), strict=True):
-            parameter.grad = gradient.view_as(parameter)
+            if parameter.requires_grad:  # others are locked: an optimizer leaves alone what has no gradient
+                parameter.grad = gradient.view_as(parameter)
         return told
 
     def leave(self) -> None:

@@ -1,9 +1,13 @@
 """Train the conditioning text encoder against a vision tower of its own, which is then thrown away.
 
-`python -m unlearnbench_emojiworld.train.text [--resume] --out DIR`
+`python -m unlearnbench_emojiworld.train.text [--resume] --out DIR`. A text encoder that starts from weights would lose
+what it knows against a vision tower that knows nothing yet. So it is locked for the first part of the schedule, while
+the vision tower learns from it, and then learns at its share of the rate.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from transformers import CLIPModel, CLIPTextModel
 
@@ -12,7 +16,15 @@ from unlearnbench_emojiworld.train.contrastive import Objective, build, prepare,
 from unlearnbench_emojiworld.train.data import Drawn
 from unlearnbench_emojiworld.train.fit import Part, fit, start
 from unlearnbench_emojiworld.train.parallel import Processes
-from unlearnbench_emojiworld.train.warm import gentle, warm
+from unlearnbench_emojiworld.train.warm import warm
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from unlearnbench_emojiworld.train.fit import Batch
+
+
+LOCKED = 0.35  # of the schedule
 
 
 def text_tower(pair: CLIPModel) -> CLIPTextModel:
@@ -31,9 +43,15 @@ def main() -> None:
     drawn = Drawn.load(arguments.out / "data", "train")
     texts, tokenizer = prepare(arguments, drawn)
     pair = build(settings, tokenizer, arguments.config.tokenizer.positions, arguments.config.data.size)
-    warm(pair.text_model, arguments, "text")
+    warmed = warm(pair.text_model, arguments, "text")
     objective = Objective(pair, drawn, texts, settings)
-    part = Part("text", pair, objective, gentle(settings, arguments, "text"), weight_decay=0.1)
+
+    def loss(batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        pair.text_model.requires_grad_(not warmed or batch.progress >= LOCKED)
+        return objective(batch)
+
+    shares = {"text_model": arguments.config.start.warm["text"]} if warmed else {}
+    part = Part("text", pair, loss, settings, weight_decay=0.1, shares=shares)
     fit(part, arguments, processes)
     if processes.rank == 0:
         text_tower(pair).save_pretrained(arguments.out / "text" / "model")
