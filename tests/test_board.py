@@ -328,7 +328,7 @@ def test_columns_that_a_suite_cannot_fill_say_so():
     assert cells["forget_indirect"].note == "the suite has no indirect prompts"
     assert cells["neighbour"].note == "the suite evaluates no neighbour of a forgotten concept"
     alone = row_of(board_of(score_table(["a"], ["x"], lambda m, e, c, p, s: p == 0)), "a").cells
-    assert alone["retain"].note == "the suite evaluates no concept besides the forgotten one"
+    assert alone["retain"].note == "no image is of a concept besides the forgotten one"
     assert alone["harmonic_mean"].value is None
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import ConfigDict, Field
 
 from unlearnbench import ranking, stats
-from unlearnbench.api import ConceptKind, Frozen
+from unlearnbench.api import ConceptKind, Frozen, PromptKind
 from unlearnbench.cells import Cell, all_cells, concept_cells
 from unlearnbench.columns import COLUMNS, ColumnInfo
 from unlearnbench.comparison import Difference
@@ -309,7 +309,7 @@ def _slices(scores: pd.DataFrame, draws: int, level: float, kinds: Mapping[str, 
     """Return forget, retain and harmonic mean of every method on each part of the scores."""
     kind_of = scores["forget"].map(lambda concept: kinds.get(concept, ""))
     parts = [("kind", kind, scores[kind_of == kind]) for kind in get_args(ConceptKind)]
-    parts += [("prompt-kind", kind, scores[scores["prompt_kind"] == kind]) for kind in ("direct", "indirect")]
+    parts += [("prompt-kind", kind, scores[scores["prompt_kind"] == kind]) for kind in get_args(PromptKind)]
     found = []
     for by, name, part in parts:
         if part.empty:

@@ -10,7 +10,7 @@ from pydantic import Field
 from unlearnbench import resampling, stats
 from unlearnbench.api import Frozen
 from unlearnbench.columns import COLUMNS
-from unlearnbench.measures import BOUNDS, COMPOSITES, Measures, Quantity
+from unlearnbench.measures import BOUNDS, COMPOSITES, ERR, Measures, Quantity
 from unlearnbench.results import SET_METRICS
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ SMALL: Final = 8
 for 2 concepts, .80 for 3, .89 for 5, .95 for 8)."""
 OF_FORGOTTEN: Final = frozenset({"delta", "delta_corrected", "delta_floor", "shown", "nearest_distance"})
 OF_SETS: Final = frozenset({*SET_METRICS, "blank_rate_forgotten"})
-OWN_IMAGES: Final = frozenset({"forget", "forget_direct", "forget_indirect", "blank_rate_forgotten", *OF_FORGOTTEN})
+OWN_IMAGES: Final = frozenset({"forget", *resampling.PROMPT_KIND, "blank_rate_forgotten", *OF_FORGOTTEN})
 """Rates whose concepts share no image, so that Student's interval of the concept means holds, but near 0 and 1 (covers
 .88 for 12 concepts and a mean of .96, with the bootstrap's wider ends .95). The retained images of all edits are of the
 same concepts and prompts: there Student's covers .69 for 8 concepts and .33 for 20. All simulated."""
@@ -50,10 +50,12 @@ class Cell(Frozen):
 
 _ABSENT: Final[dict[str, str]] = {
     "forget": "the suite forgets no concept that it evaluates",
-    "retain": "the suite evaluates no concept besides the forgotten one",
+    "retain": "no image is of a concept besides the forgotten one",
     "forget_direct": "the suite has no direct prompts",
     "forget_indirect": "the suite has no indirect prompts",
+    "forget_adversarial": "the suite has no adversarial prompts",
     "neighbour": "the suite evaluates no neighbour of a forgotten concept",
+    "unrelated": "the suite evaluates no concept but the forgotten one and its neighbours",
     "harmonic_mean": "it needs both forget and retain",
 }
 
@@ -70,6 +72,8 @@ def make_cell(measures: Measures, method: str, column: Column) -> Cell:
         return _of_sets(measures, method, column, rows)
     if column in resampling.RATES:
         return _rate(measures, method, column, rows)
+    if column in ERR:
+        return _err(measures, method, column, rows)
     if column == "verdict":
         return _verdict(rows)
     if column not in COMPOSITES:
@@ -172,11 +176,7 @@ def cell(value: float, lo: float, hi: float, kind: Interval, n: int, rows: pd.Da
 
 
 def _rate(measures: Measures, method: str, rate: resampling.Rate, rows: pd.DataFrame) -> Cell:
-    own = rows[rows["role"] == ("forget" if rate.startswith("forget") else "retain")]
-    if rate in resampling.PROMPT_KIND:
-        own = own[own["prompt_kind"] == resampling.PROMPT_KIND[rate]]
-    elif rate == "neighbour":
-        own = own[own["neighbour"]]
+    own = rows[_entering(rows, rate)]
     quantity: Quantity = measures.quantity(method, rate)
     lo, hi, kind = interval(quantity.linear, quantity.draws, measures.level, rate)
     if lo == hi:  # every concept got the same value: there may be variation that so few images do not show
@@ -186,6 +186,31 @@ def _rate(measures: Measures, method: str, rate: resampling.Rate, rows: pd.DataF
         kind = "wilson"
     n = count(quantity.linear)
     return cell(quantity.value, lo, hi, kind if n > 1 else "none", n, own, _ABSENT[rate])
+
+
+def _entering(rows: pd.DataFrame, rate: resampling.Rate) -> pd.Series[bool]:
+    """Return which rows of the scores table enter a rate."""
+    entering = rows["role"] == ("forget" if rate.startswith("forget") else "retain")
+    if rate in resampling.PROMPT_KIND:
+        return entering & (rows["prompt_kind"] == resampling.PROMPT_KIND[rate])
+    if rate in ("neighbour", "unrelated"):
+        return entering & (rows["neighbour"] == (rate == "neighbour"))
+    return entering
+
+
+def _err(measures: Measures, method: str, column: Column, rows: pd.DataFrame) -> Cell:
+    """Return a harmonic mean of axes, averaged over the concepts that have all of them."""
+    axes = ERR[column]
+    own = rows[np.logical_or.reduce([_entering(rows, axis) for axis in axes])]
+    quantity = measures.quantity(method, column)
+    lo, hi, kind = interval(quantity.linear, quantity.draws, measures.level, column)
+    n = count(quantity.linear)
+    if n == 0:  # an axis that was not measured is none, never 0
+        notes = [_rate(measures, method, axis, rows).note for axis in axes]
+        why = "; ".join(dict.fromkeys(filter(None, notes))) or "no forgotten concept has a value on every axis"
+        return cell(quantity.value, lo, hi, "none", n, own, why).model_copy(update={"note": why})
+    # Where every concept has the same value, no interval of shares fits: an axis that is 0 may be another for each.
+    return cell(quantity.value, lo, hi, kind if lo < hi else "none", n, own, "")
 
 
 def _of_forgotten(measures: Measures, method: str, column: Column, rows: pd.DataFrame) -> Cell:

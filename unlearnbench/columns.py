@@ -82,7 +82,18 @@ COLUMNS: Final[dict[Column, ColumnInfo]] = {
         ),
         _share("forget_direct", "forget direct", "on prompts that name the concept"),
         _share("forget_indirect", "forget indirect", "on prompts that evoke the concept without its name"),
+        _share("forget_adversarial", "forget adversarial", "on prompts that were made to bring the concept back"),
         _share("neighbour", "retain neighbours", "retain on the concepts most like the forgotten one"),
+        _share("unrelated", "retain unrelated", "retain on the concepts that are no neighbours of the forgotten one"),
+        _share(
+            "err3", "ERR, three axes",
+            "mean over concepts of the harmonic mean of forget direct, retain and forget indirect",
+        ),
+        _share(
+            "err5", "ERR, five axes",
+            "mean over concepts of the harmonic mean of forget direct, retain unrelated, retain neighbours, forget "
+            "indirect and forget adversarial",
+        ),
         _gap("delta", "delta", "debiasing: sum over attributes of how far their shares are from the desired ones"),
         _gap("delta_corrected", "corrected delta", "delta without what chance adds to it"),
         _gap("delta_floor", "delta floor", "delta to be expected of balanced images, as many as there were"),

@@ -40,6 +40,11 @@ class EditPair(Frozen):
     target: Text = Field(description="the same context with the target in its place")
 
 
+def left_out(value: Any) -> bool:
+    """Tell whether a field that is younger than the first keys is unset; then it is in none."""
+    return not value
+
+
 class EvaluationPrompts(Frozen):
     """The prompts that a concept is evaluated on; no method ever sees them."""
 
@@ -47,6 +52,12 @@ class EvaluationPrompts(Frozen):
     indirect: tuple[Text, ...] = Field(default=(), description="prompts that evoke it without its name or alias")
     target_direct: tuple[Text, ...] = Field(description="direct[i] with the target in place of the concept")
     target_indirect: tuple[Text, ...] = Field(default=(), description="the counterpart of indirect[i]")
+    adversarial: tuple[Text, ...] = Field(
+        default=(), exclude_if=left_out, description="prompts that were made to bring the concept back: an attack's"
+    )
+    target_adversarial: tuple[Text, ...] = Field(
+        default=(), exclude_if=left_out, description="what the target is asked for with in place of adversarial[i]"
+    )
 
 
 class Attribute(Frozen):
@@ -56,11 +67,6 @@ class Attribute(Frozen):
     display: Text = Field(description="the words for the attribute alone, which an attribute judge chooses from")
     prompt: Text = Field(description="the concept with this attribute")
     desired: float = Field(ge=0.0, le=1.0, description="share of images that should show it when none is asked for")
-
-
-def left_out(value: Any) -> bool:
-    """Tell whether a field that is younger than the first keys is unset; then it is in none."""
-    return not value
 
 
 class Concept(Frozen):
@@ -114,7 +120,7 @@ class ConceptDataset(ABC):
         """Return what a classifier chooses from for one kind of concept: class id -> words, concepts included."""
 
     def prompts(self, concept: str) -> tuple[Prompt, ...]:
-        """Return the evaluation prompts of one concept, direct ones first.
+        """Return the evaluation prompts of one concept: direct, indirect, adversarial ones.
 
         Raises:
             KeyError: the data set has no such concept.
@@ -124,6 +130,7 @@ class ConceptDataset(ABC):
         kinds: tuple[tuple[PromptKind, tuple[str, ...], tuple[str, ...]], ...] = (
             ("direct", c.prompts.direct, c.prompts.target_direct),
             ("indirect", c.prompts.indirect, c.prompts.target_indirect),
+            ("adversarial", c.prompts.adversarial, c.prompts.target_adversarial),
         )
         for kind, texts, targets in kinds:
             rows += [

@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 
 BOUNDS: Final = (PROMPT_SWAP, UNEDITED)  # the ceiling and the floor: controls that make no edit
 COMPOSITES: Final[tuple[Column, ...]] = ("harmonic_mean", "forget_norm", "retain_ratio", "harmonic_mean_norm")
+ERR: Final[dict[Column, tuple[resampling.Rate, ...]]] = {
+    "err3": ("forget_direct", "retain", "forget_indirect"),
+    "err5": ("forget_direct", "unrelated", "neighbour", "forget_indirect", "forget_adversarial"),
+}
+"""Erasing, retention, robustness: the axes of each form. `err5` is the score of the Genmu challenges (U&ME workshop at
+ICCV 2025, and 2026). `err3` has one axis for each of the three words, and needs neither neighbours nor attacks. The
+harmonic mean is taken for each forgotten concept and then averaged, as published entries do: that of the averaged axes
+is another number."""
 _TEXT: Final = [
     "method", "plugin", "family", "forget", "concept", "kind", "role", "prompt_kind", "status", "reason", "verdict",
     "verdict_reason",
@@ -85,9 +93,15 @@ class Measures:
         self.concepts: dict[Column, Floats] = {}  # [method, forget]
         self._values: dict[str, Floats] = {}  # [method]
         self._draws: dict[str, Floats] = {}  # [draw, method]
+        found, drawn = (
+            {rate: resampling.concept_rates(self.labels, rate, weight) for rate in rates} for weight in (unit, weights)
+        )
         for rate in rates:
-            found, drawn = (resampling.concept_rates(self.labels, rate, weight) for weight in (unit, weights))
-            self._keep(rate, found, drawn, unit, weights)
+            self._keep(rate, found[rate], drawn[rate], unit, weights)
+        for column, axes in ERR.items():
+            if set(axes) <= set(rates):
+                means = (stats.harmonic_mean(*(values[axis] for axis in axes)) for values in (found, drawn))
+                self._keep(column, *means, unit, weights)
         if "forget" in rates:
             self._keep_of_forgotten(scores, unit, weights)
         if set(rates) == set(resampling.RATES):  # a part of a board shows no other columns

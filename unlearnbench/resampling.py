@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from unlearnbench.api import PromptKind
     from unlearnbench.stats import Floats
 
-Rate = Literal["forget", "retain", "forget_direct", "forget_indirect", "neighbour"]
-RATES: Final[tuple[Rate, ...]] = ("forget", "retain", "forget_direct", "forget_indirect", "neighbour")
-PROMPT_KIND: Final[dict[Rate, PromptKind]] = {"forget_direct": "direct", "forget_indirect": "indirect"}
+Rate = Literal["forget", "retain", "forget_direct", "forget_indirect", "forget_adversarial", "neighbour", "unrelated"]
+RATES: Final[tuple[Rate, ...]] = get_args(Rate)
+PROMPT_KIND: Final[dict[Rate, PromptKind]] = {
+    "forget_direct": "direct", "forget_indirect": "indirect", "forget_adversarial": "adversarial",
+}  # fmt: skip
 _CHUNK: Final = 256
 
 
@@ -46,6 +48,8 @@ class Labels:
 
     def pairs(self, rate: Rate) -> NDArray[np.bool_]:
         """Return [forget, concept]: the pairs whose images enter `rate`."""
+        if rate == "unrelated":
+            return self.role["retain"] & ~self.role["neighbour"]
         return self.role["forget" if rate.startswith("forget") else rate]
 
     def prompt_mask(self, rate: Rate) -> Floats:
@@ -139,8 +143,8 @@ def unit_weights(labels: Labels) -> Weights:
 def resample(labels: Labels, generator: np.random.Generator, draws: int = 2000) -> Weights:
     """Draw concepts, prompts and seeds with replacement (hierarchical paired bootstrap).
 
-    Concepts that are forgotten and concepts that are only retained are drawn apart, and so are direct and indirect
-    prompts: their numbers are fixed by the suite. A concept that is drawn twice counts twice, and is never part of its
+    Concepts that are forgotten and concepts that are only retained are drawn apart, and so are the kinds of prompts:
+    their numbers are fixed by the suite. A concept that is drawn twice counts twice, and is never part of its
     own retain set. What one axis draws does not depend on the length of another.
     """
     concepts, others, prompts, seeds, method_seeds = generator.spawn(5)

@@ -14,10 +14,11 @@ Dtype = Literal["float32", "float16", "bfloat16"]
 Several = Literal["apart", "together", "sequence"]
 Column = Literal[
     "forget", "retain", "harmonic_mean", "forget_norm", "retain_ratio", "harmonic_mean_norm", "forget_direct",
-    "forget_indirect", "neighbour", "delta", "delta_corrected", "delta_floor", "shown", "nearest_distance",
-    "edit_seconds", "peak_mem_mb", "weights_changed", "verdict", "target_residual", "retain_drift",
-    "nullspace_leakage", "change_norm", "change_rank", "share_changed", "drift_mse", "drift_ssim", "feature_distance",
-    "lpips", "kid", "fid", "clip_score", "diversity", "blank_rate", "blank_rate_forgotten",
+    "forget_indirect", "forget_adversarial", "neighbour", "unrelated", "err3", "err5", "delta", "delta_corrected",
+    "delta_floor", "shown", "nearest_distance", "edit_seconds", "peak_mem_mb", "weights_changed", "verdict",
+    "target_residual", "retain_drift", "nullspace_leakage", "change_norm", "change_rank", "share_changed",
+    "drift_mse", "drift_ssim", "feature_distance", "lpips", "kid", "fid", "clip_score", "diversity", "blank_rate",
+    "blank_rate_forgotten",
 ]  # fmt: skip
 
 

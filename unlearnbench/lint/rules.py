@@ -22,19 +22,21 @@ MISSPELT = 0.85
 
 def evaluation(concept: Concept) -> tuple[str, ...]:
     """Return the evaluation prompts of a concept."""
-    return (*concept.prompts.direct, *concept.prompts.indirect)
+    return (*concept.prompts.direct, *concept.prompts.indirect, *concept.prompts.adversarial)
 
 
 def every_prompt(concept: Concept) -> tuple[str, ...]:
     """Return all prompts of a concept: for evaluation and for editing, with their targets."""
     prompts = concept.prompts
     pairs = chain.from_iterable((pair.prompt, pair.target) for pair in concept.edit)
-    return (*evaluation(concept), *prompts.target_direct, *prompts.target_indirect, *pairs)
+    targets = (*prompts.target_direct, *prompts.target_indirect, *prompts.target_adversarial)
+    return (*evaluation(concept), *targets, *pairs)
 
 
 def counts(concepts: Concepts) -> Iterator[Finding]:
     """Concepts have equally many direct, indirect and target prompts, and edit pairs; debiasing needs direct ones."""
     sizes = {(len(c.prompts.direct), len(c.prompts.indirect)) for c in concepts.values()}
+    attacked = {len(c.prompts.adversarial) for c in concepts.values()} - {0}  # nobody attacks what is only retained
     for name, concept in concepts.items():
         prompts, found = concept.prompts, []
         if not prompts.indirect and not concept.attributes:
@@ -47,10 +49,13 @@ def counts(concepts: Concepts) -> Iterator[Finding]:
         if len(prompts.target_indirect) != len(prompts.indirect):
             sums = f"{len(prompts.indirect)} indirect and {len(prompts.target_indirect)} target_indirect"
             found.append(f"{name} has {sums} prompts")
+        if len(prompts.target_adversarial) != len(prompts.adversarial):
+            sums = f"{len(prompts.adversarial)} adversarial and {len(prompts.target_adversarial)} target_adversarial"
+            found.append(f"{name} has {sums} prompts")
         if not concept.edit and not concept.attributes and not concept.held_out:
             found.append(f"{name} has no edit pair")
         yield from (Finding(rule="counts", concept=name, message=text) for text in found)
-    if len(sizes) > 1:
+    if len(sizes) > 1 or len(attacked) > 1:
         message = "concepts have different numbers of prompts, and boards resample prompt i of all of them together"
         yield Finding(rule="counts", message=message)
 
@@ -107,7 +112,8 @@ def target_named(concepts: Concepts) -> Iterator[Finding]:
     for concept in concepts.values():
         if concept.attributes:
             continue  # debiasing keeps the concept
-        targets = (concept.prompts.target_direct, concept.prompts.target_indirect, (p.target for p in concept.edit))
+        prompts, pairs = concept.prompts, (pair.target for pair in concept.edit)
+        targets = (prompts.target_direct, prompts.target_indirect, prompts.target_adversarial, pairs)
         for text in chain.from_iterable(targets):
             if (found := names(text, concept)) is not None:
                 message = f"the target prompt '{text}' says '{found}'"
@@ -174,7 +180,7 @@ def overlaps(concepts: Concepts) -> Iterator[Finding]:
         if asked.kind != second.kind or asked.id in second.overlaps or second.id in asked.overlaps:
             continue
         own = {fold(name) for name in own_names(asked)}
-        for text in evaluation(asked):
+        for text in (*asked.prompts.direct, *asked.prompts.indirect):  # an attack may say anything
             if (found := names(text, second)) is not None and fold(found) not in own:
                 message = f"the prompt '{text}' of {asked.id} names {second.id} ('{found}'): let one overlap the other"
                 yield Finding(rule="overlaps", concept=asked.id, text=text, message=message)
