@@ -20,13 +20,15 @@ def score_table(
     *,
     forget: Sequence[str] | None = None,
     prompts: int = 4,
+    adversarial: int = 0,
     seeds: int = 2,
     neighbours: dict[str, Sequence[str]] | None = None,
     overlaps: dict[str, Sequence[str]] | None = None,
     method_seeds: Sequence[int] = (0,),
 ) -> pd.DataFrame:
-    """Return a valid table; the first half of the prompts is direct, and `decide` gives each label.
+    """Return a valid table; the first half of the prompts is direct, the others indirect; `decide` gives each label.
 
+    Adversarial prompts come after these, of the forgotten concept only.
     `decide` is called with method, forgotten concept, asked concept, prompt number and sampling seed.
     """
     rows: list[dict[str, Any]] = []
@@ -37,8 +39,9 @@ def score_table(
                 for concept in concepts:
                     overlap = concept in (overlaps or {}).get(erased, ())
                     role = "forget" if concept == erased else "overlap" if overlap else "retain"
-                    for prompt in range(prompts):
+                    for prompt in range(prompts + (adversarial if role == "forget" else 0)):
                         kind = "direct" if prompt < (prompts + 1) // 2 else "indirect"
+                        kind = kind if prompt < prompts else "adversarial"
                         for seed in range(seeds):
                             label = decide(method, erased, concept, prompt, seed)
                             rows.append(

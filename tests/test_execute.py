@@ -21,6 +21,7 @@ from unlearnbench.session import Session
 from unlearnbench.spec import Ref, Retained, Suite
 from unlearnbench.store import Store
 from unlearnbench.suites import narrow
+from unlearnbench.testing import Letters
 
 
 class Notes(Reporter):
@@ -115,6 +116,44 @@ def test_a_suite_may_sample_less_of_what_is_retained(session, store):
             whole = forgotten[concept]
             assert sample.prompts == whole.prompts[: len(sample.prompts)]  # the same places, and so the same noise
     assert plan.protocol != session.plan(["shift"], seed=0, dtype="float32").protocol
+
+
+class Attacked(Letters):
+    """The letters, with an attack on one of them that is forgotten and on one that is only retained."""
+
+    @property
+    def concepts(self):
+        found = dict(super().concepts)
+        for name in ("alpha", "gamma"):
+            more = {"adversarial": (f"qx {name} lum",), "target_adversarial": ("one more omega",)}
+            found[name] = found[name].model_copy(update={"prompts": found[name].prompts.model_copy(update=more)})
+        return found
+
+
+def test_adversarial_prompts_are_asked_of_what_is_forgotten(session, store):
+    plain = session.plan(["shift"], seed=0, dtype="float32")
+    attacked = Session(**{**vars(session), "dataset": Attacked()})
+    plan, _, tables, _ = execute(attacked, store, "shift")
+    assert plan.protocol != plain.protocol
+    assert set(plan.edits) == set(plain.edits)  # no method is told
+    rows = pd.concat(tables.values()).query("prompt_kind == 'adversarial'")
+    assert set(zip(rows["forget"], rows["concept"], rows["prompt_id"], strict=True)) == {
+        ("alpha", "alpha", "alpha/adversarial/1")
+    }
+    asked = rows.groupby("method")["prompt"].unique().map(list).to_dict()
+    assert asked == {"unedited": ["qx alpha lum"], "prompt-swap": ["one more omega"], "shift": ["qx alpha lum"]}
+    # They come last, so that the other prompts keep their places, and their noise.
+    whole, part = (
+        next(p.samples[c.sample].prompts for c in p.cells if c.method == "shift" and c.role == "forget")
+        for p in (plan, plain)
+    )
+    assert whole == (*part, "qx alpha lum")
+
+
+def test_a_concept_without_attacks_is_what_it_was():
+    for concept in Letters().concepts.values():
+        assert "adversarial" not in str(concept.model_dump())
+    assert "adversarial" in str(Attacked().concepts["alpha"].model_dump())
 
 
 def test_only_a_seed_that_is_sampled_can_be_that_of_what_is_retained(session):

@@ -43,6 +43,7 @@ PLANTED = {
     "fewer direct prompts": ("counts", planted(prompts__direct=["alpha"], prompts__target_direct=["omega"])),
     "fewer target prompts": ("counts", planted(prompts__target_direct=["omega on a wall"])),
     "fewer indirect targets": ("counts", planted(prompts__target_indirect=[])),
+    "fewer adversarial targets": ("counts", planted(prompts__adversarial=["qx alpha lum"])),
     "no edit pair": ("counts", planted(edit=[])),
     "too long": ("tokens", planted(description="alpha", edit=[{"prompt": "alpha " * 40, "target": "omega"}])),
     "id of other words": ("spelling", renamed(beta="bta")),
@@ -53,9 +54,17 @@ PLANTED = {
     "indirect with a plural": ("indirect-named", planted(prompts__indirect=["several alphas"])),
     "indirect with an alias": ("indirect-named", planted(aliases=["aleph"], prompts__indirect=["aleph, in Greek"])),
     "target with the name": ("target-named", planted(prompts__target_indirect=["alpha again"])),
+    "target of an attack with the name": (
+        "target-named",
+        planted(prompts__adversarial=["qx lum"], prompts__target_adversarial=["alpha again"]),
+    ),
     "edit target with the name": ("target-named", planted(edit=[{"prompt": "a big alpha", "target": "no alpha"}])),
     "pair that maps to itself": ("pair-unchanged", planted(edit=[{"prompt": "a sign", "target": "A sign"}])),
     "evaluation prompt twice": ("prompt-twice", planted(prompts__indirect=["Letter number 2"])),
+    "attack that is a direct prompt": (
+        "prompt-twice",
+        planted(prompts__adversarial=["Alpha on paper"], prompts__target_adversarial=["omega on paper"]),
+    ),
     "edit prompt twice": ("prompt-twice", planted(edit=[{"prompt": "a big alpha", "target": "omega"}] * 2)),
     "identical leak": ("prompt-leak", planted(edit=[{"prompt": "Alpha on paper!", "target": "omega"}])),
     "near leak": (
@@ -98,6 +107,10 @@ def test_what_breaks_no_rule_is_clean():
     [
         ("a target in overlaps", planted(target={"id": "beta", "display": "omega"}, overlaps=["beta"])),
         ("an overlap may be named", planted(prompts__direct=["alpha, beta", "alpha on paper"], overlaps=["beta"])),
+        (
+            "attacks on one concept only, with any words",
+            planted(prompts__adversarial=["qx alpha beta lum"], prompts__target_adversarial=["one more omega"]),
+        ),
         ("a name inside a word is none", planted(prompts__indirect=["the alphabetical first"])),
     ],
 )

@@ -62,7 +62,9 @@ def rate_by_hand(table: pd.DataFrame, method: str, rate: str, draw: list[list[ob
                             "forget_direct": row["role"] == "forget" and row["prompt_kind"] == "direct",
                             "forget_indirect": row["role"] == "forget" and row["prompt_kind"] == "indirect",
                             "retain": row["role"] == "retain",
+                            "forget_adversarial": row["role"] == "forget" and row["prompt_kind"] == "adversarial",
                             "neighbour": row["role"] == "retain" and row["neighbour"],
+                            "unrelated": row["role"] == "retain" and not row["neighbour"],
                         }[rate]
                         if wanted and not pd.isna(row["label"]):
                             labels.append(bool(row["label"]))
