@@ -100,8 +100,8 @@ class Measures:
             self._keep(rate, found[rate], drawn[rate], unit, weights)
         for column, axes in ERR.items():
             if set(axes) <= set(rates):
-                means = (stats.harmonic_mean(*(values[axis] for axis in axes)) for values in (found, drawn))
-                self._keep(column, *means, unit, weights)
+                once, often = (stats.harmonic_mean(*(values[axis] for axis in axes)) for values in (found, drawn))
+                self._keep(column, once, often, unit, weights)
         if "forget" in rates:
             self._keep_of_forgotten(scores, unit, weights)
         if set(rates) == set(resampling.RATES):  # a part of a board shows no other columns
