@@ -41,6 +41,7 @@ LAYERS = [
         "columns",
         "comparison",
         "gallery",
+        "losses",
         "measures",
         "merge",
         "notes",

@@ -13,6 +13,7 @@ from unlearnbench.board import Identified, make_board
 from unlearnbench.cells import OF_SETS
 from unlearnbench.columns import COLUMNS
 from unlearnbench.gallery import Picture, pictures
+from unlearnbench.losses import EditLoss, LossCurve
 from unlearnbench.published import table
 from unlearnbench.render import render
 from unlearnbench.store import Store, write_json
@@ -43,9 +44,18 @@ def some_pictures(sensitive=("dog",)):
     ]
 
 
+def some_losses():
+    falling = tuple(1.0 / (1 + step) for step in range(1000))
+    layers = ((4.0, 3.0, 2.0), (2.0, 1.5, float("nan")))
+    return [EditLoss("esd", concept, LossCurve("", "", (falling,))) for concept in CONCEPTS] + [
+        EditLoss("alphaedit", concept, LossCurve("", concept, layers)) for concept in CONCEPTS
+    ]
+
+
 @pytest.fixture(scope="module")
 def page_text():
-    return render(board_of(scores(), published=[table("seed-2025")]), "html", pictures=some_pictures())
+    board = board_of(scores(), published=[table("seed-2025")])
+    return render(board, "html", pictures=some_pictures(), losses=some_losses())
 
 
 def test_the_page_holds_every_value_and_nothing_from_elsewhere(page_text):
@@ -208,6 +218,23 @@ def test_grids_open_matrices_change_and_blurred_images_are_shown_when_asked(page
     tabs.nth(1).click()
     assert [tab.get_attribute("aria-selected") for tab in tabs.all()] == ["false", "true", "false"]
     assert page.locator(".matrix:visible").count() == 1
+
+
+def test_loss_curves_are_seen_and_named(page):
+    assert page.locator("nav a", has_text="Optimisation").get_attribute("href") == "#optimisation"
+    figures = page.locator("#optimisation figure")
+    assert figures.locator("h3").all_inner_texts() == ["alphaedit", "esd"]
+    for figure in figures.all():
+        assert figure.locator(".curve").count() == len(CONCEPTS) + 1
+        assert figure.locator(".curve.mean title").text_content() == f"mean of {len(CONCEPTS)}"
+        frame, box = figure.locator("svg").bounding_box(), figure.locator(".curve.mean > path").bounding_box()
+        assert box["width"] > frame["width"] / 2
+        assert frame["y"] < box["y"] < box["y"] + box["height"] < frame["y"] + frame["height"]
+    rows = page.locator("#optimisation tbody tr")
+    assert rows.count() == 2 * len(CONCEPTS)
+    assert not rows.first.is_visible()
+    page.click("#optimisation summary")
+    assert rows.first.is_visible()
 
 
 def test_the_page_fits_a_phone_and_turns_dark(page):

@@ -107,12 +107,17 @@ def show_command(name: str, as_json: bool) -> None:
     """Show one method, evaluator, data set, model, suite or concept, or the header of an edit FILE."""
     if name.endswith(".safetensors"):
         from unlearnbench.edits import read_edit
+        from unlearnbench.losses import loss_curves
         from unlearnbench.stages import plain
 
         edit = read_edit(Path(name))
         facts = {k: v for k, v in vars(edit).items() if k != "tensors"}
         for part in ("sampling", "verdict"):
             facts[part] = facts[part].model_dump() if facts[part] else None
+        request = edit.task["request"]
+        curves = loss_curves(edit.report, [c["id"] for c in request["forget"]] if request.get("sequence") else ())
+        if curves:
+            facts["losses"] = [curve.figures() for curve in curves]
         _echo_json({**plain(facts), "tensors": {k: list(v.shape) for k, v in edit.tensors.items()}})
         return
     plugins = load_plugins()

@@ -97,13 +97,15 @@ def show_board(
 
     scores = results.scores()
     board = make(results, scores, tables)
-    shown = []
+    shown, curves = [], []
     if form == "html":
         from unlearnbench.gallery import pictures
+        from unlearnbench.losses import stored_losses
 
         store = Store(results.folder.parents[2])
         hidden = () if show_sensitive else results.suite.sensitive
         shown = pictures(scores, store, prompts=images, sensitive=hidden)
+        curves = stored_losses(scores, store)
     if form == "rich" and output is None:
         from rich.console import Console
 
@@ -111,7 +113,7 @@ def show_board(
 
         Console().print(BoardView(board, by=by))
     else:
-        write(render(board, form, by=by, pictures=shown), output)
+        write(render(board, form, by=by, pictures=shown, losses=curves), output)
 
 
 def write(text: str, output: Path | None) -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from unlearnbench.board import Board
     from unlearnbench.gallery import Picture
+    from unlearnbench.losses import EditLoss
 
 Format = Literal["rich", "md", "html", "latex", "json", "csv"]
 View = Literal["method", "concept", "kind", "prompt-kind"]
@@ -18,8 +19,9 @@ VIEWS: Final[tuple[View, ...]] = get_args(View)
 
 
 def render(
-    board: Board, form: Format, *, by: View = "method", width: int = 80, pictures: Sequence[Picture] = ()
-) -> str:
+    board: Board, form: Format, *, by: View = "method", width: int = 80, pictures: Sequence[Picture] = (),
+    losses: Sequence[EditLoss] = (),
+) -> str:  # fmt: skip
     """Return a board as text that ends with a line break.
 
     Args:
@@ -29,6 +31,7 @@ def render(
             each method on a part of the concepts or of the prompts.
         width: columns of the terminal, for "rich". For colours print a `unlearnbench.render.rich.BoardView` instead.
         pictures: images for "html".
+        losses: loss curves for "html".
     """
     if form == "md":
         from unlearnbench.render.markdown import to_markdown
@@ -41,7 +44,7 @@ def render(
     if form == "html":
         from unlearnbench.render.html import to_html
 
-        return to_html(board, pictures)
+        return to_html(board, pictures, losses)
     if form == "json":
         from unlearnbench.render.json import to_json
 

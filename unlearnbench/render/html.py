@@ -15,6 +15,7 @@ from unlearnbench.identity import short
 from unlearnbench.measures import BOUNDS
 from unlearnbench.plan import PROMPT_SWAP, UNEDITED
 from unlearnbench.render import grids, plots, text
+from unlearnbench.render import losses as loss_figures
 from unlearnbench.several import members
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from unlearnbench.cells import Cell
     from unlearnbench.columns import ColumnInfo
     from unlearnbench.gallery import Picture
+    from unlearnbench.losses import EditLoss
 
 _COLOURS: Final = 8
 _TEMPLATES: Final = "templates"
@@ -74,12 +76,13 @@ class ImageGrid:
     others: list[GridRow]
 
 
-def to_html(board: Board, pictures: Sequence[Picture] = ()) -> str:
+def to_html(board: Board, pictures: Sequence[Picture] = (), losses: Sequence[EditLoss] = ()) -> str:
     """Return the page.
 
     Args:
         board: the board.
         pictures: images to show, as `unlearnbench.gallery.pictures` returns them.
+        losses: curves to show, as `unlearnbench.losses.stored_losses` returns them.
     """
     script = asset("board.js")
     colours = _colours(board)
@@ -105,6 +108,8 @@ def to_html(board: Board, pictures: Sequence[Picture] = ()) -> str:
             heat=_heat(board),
             matrices=_matrices(board),
             galleries=_galleries(board, pictures),
+            frame=loss_figures,
+            panels=loss_figures.panels(board, losses, colours),
             published=[(table, grids.published_grid(table)) for table in board.published],
             slices=[(by, grids.slice_grid(board, by)) for by in ("kind", "prompt-kind")],
         )
