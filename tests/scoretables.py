@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from unlearnbench.results import PER_EDIT, SET_METRICS, validate
+from unlearnbench.results import CAPTIONS, PER_EDIT, SET_METRICS, validate
 
 Decide = Callable[[str, str, str, int, int], bool | None]
 
@@ -69,6 +69,7 @@ def score_table(
                                     "distance": np.nan,
                                     **dict.fromkeys(SET_METRICS, np.nan),
                                     "set_key": None,
+                                    **dict.fromkeys(CAPTIONS, np.nan),
                                     "judge": "clip",
                                     "judge_fingerprint": "ub1:" + "1" * 64,
                                     "edit_key": "" if control else f"ub1:{method}/{erased}/{method_seed}",

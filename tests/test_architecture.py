@@ -15,6 +15,7 @@ LAYERS = [
     {"discovery", "plugins", "modelfiles"},
     {"suites", "store", "model", "edits", "sampling", "editing"},
     {"concepts", "weights", "several"},
+    {"captions"},
     {"request", "look", "responses"},
     {"plan"},
     {"effects", "faults"},

@@ -10,6 +10,7 @@ from unlearnbench.board import Board, Identified, make_board
 from unlearnbench.cells import OF_SETS
 from unlearnbench.columns import COLUMNS
 from unlearnbench.errors import UserError
+from unlearnbench.results import CAPTION_METRICS
 from unlearnbench.stats import harmonic_mean, t_interval, wilson_interval
 
 MODEL = Identified(id="tiny-sd", fingerprint="ub1:" + "a" * 64)
@@ -260,6 +261,8 @@ def test_a_method_that_failed_throughout_has_no_value_but_a_reason(scores):
             assert "no set evaluator" in cell.note
         elif name in ("forget_adversarial", "err5"):
             assert cell.note.endswith("the suite has no adversarial prompts")
+        elif name in CAPTION_METRICS:
+            assert "no captions" in cell.note
         else:
             assert cell.note == "needs a text encoder"
     assert row.cells["retain"].n_failed == 576

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from safetensors import SafetensorError, safe_open
 
-from unlearnbench.results import CONTROL, EFFECTS, PER_EDIT, SET_METRICS
+from unlearnbench.results import CAPTION_METRICS, CAPTIONS, CONTROL, EFFECTS, PER_EDIT, SET_METRICS
 from unlearnbench.verdict import REPORT, stored_verdict
 
 if TYPE_CHECKING:
@@ -29,12 +29,13 @@ def assemble(plan: Plan, run: Run, store: Store) -> dict[str, pd.DataFrame]:
     it is counted and never disappears.
     """
     tables: dict[str, list[dict[str, Any]]] = {label: [] for label in plan.methods}
+    captions = {key: _of_captions(plan, key, run, store) for key in {cell.captions for cell in plan.cells}}
     for cell in plan.cells:
-        tables[cell.method] += _rows(plan, cell, run, store)
+        tables[cell.method] += _rows(plan, cell, run, store, captions[cell.captions])
     return {label: pd.DataFrame(rows) for label, rows in tables.items()}
 
 
-def _rows(plan: Plan, cell: Cell, run: Run, store: Store) -> list[dict[str, Any]]:
+def _rows(plan: Plan, cell: Cell, run: Run, store: Store, captions: dict[str, float]) -> list[dict[str, Any]]:
     plugin, method_seed = plan.methods[cell.method]
     cause = _cause(cell, run)
     scores: dict[tuple[int, int], dict[str, Any]] = {}
@@ -62,6 +63,7 @@ def _rows(plan: Plan, cell: Cell, run: Run, store: Store) -> list[dict[str, Any]
         "score_key": cell.score,
         "set_key": cell.compared,
         **_of_edit(cell, run, store),
+        **captions,
         "status": "ok" if cause is None else "skipped" if cause.status == "skipped" else "failed",
         "reason": "" if cause is None else cause.reason,
     }
@@ -101,6 +103,24 @@ def _compared(cell: Cell, run: Run, store: Store) -> dict[tuple[int, int], dict[
         values = {**stored["whole"], **row}
         known: dict[str, float] = {name: values[name] for name in SET_METRICS if values.get(name) is not None}
         found[row["slot"], row["seed"]] = _NOTHING | known
+    return found
+
+
+def _of_captions(plan: Plan, key: str | None, run: Run, store: Store) -> dict[str, float]:
+    """Return what a comparison of images of captions found: means over images, values of the set, and their number.
+
+    `caption_unscored` counts the images that lack a value of a metric; it is NaN if there was no comparison.
+    """
+    found = dict.fromkeys(CAPTIONS, math.nan)
+    if key is None:
+        return found
+    found["caption_images"] = float(plan.samples[plan.comparisons[key].edited].images)
+    if run.outcomes[key].available:
+        stored = json.loads((store.folder("set-score", key) / "comparison.json").read_text(encoding="utf-8"))
+        images = pd.DataFrame(stored["images"]).drop(columns=["slot", "seed"]).astype(float)
+        values = {**stored["whole"], **images.mean().to_dict()}
+        found |= {name: values[metric] for name, metric in CAPTION_METRICS.items() if values.get(metric) is not None}
+        found["caption_unscored"] = float(images.isna().any(axis=1).sum())
     return found
 
 

@@ -11,7 +11,7 @@ from unlearnbench import resampling, stats
 from unlearnbench.api import Frozen
 from unlearnbench.columns import COLUMNS
 from unlearnbench.measures import BOUNDS, COMPOSITES, ERR, Measures, Quantity
-from unlearnbench.results import SET_METRICS
+from unlearnbench.results import CAPTION_METRICS, SET_METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,6 +70,8 @@ def make_cell(measures: Measures, method: str, column: Column) -> Cell:
         return _of_forgotten(measures, method, column, rows)
     if column in OF_SETS:
         return _of_sets(measures, method, column, rows)
+    if column in CAPTION_METRICS:
+        return _of_captions(method, column, rows)
     if column in resampling.RATES:
         return _rate(measures, method, column, rows)
     if column in ERR:
@@ -237,6 +239,27 @@ def _of_sets(measures: Measures, method: str, column: Column, rows: pd.DataFrame
     n = count(quantity.linear)
     absent = "the set evaluator gave no value for any image"
     return cell(quantity.value, lo, hi, kind if n > 1 and lo < hi else "none", n, own, absent)
+
+
+def _of_captions(method: str, column: Column, rows: pd.DataFrame) -> Cell:
+    """Return median, least and greatest over edits of what a set evaluator found on captions; counts are of images."""
+    edits = rows.drop_duplicates(["forget", "method_seed"]).dropna(subset="caption_images")
+    if edits.empty:
+        return Cell(value=None, note="no captions were given, which a set evaluator could compare")
+    edits = edits.iloc[:1] if method in BOUNDS else edits  # one model, and its images once
+    known = edits[edits[column].notna()]
+    values, several, unscored = known[column], len(known) > 1, int(known["caption_unscored"].sum())
+    return Cell(
+        value=None if known.empty else float(values.median()),
+        lo=float(values.min()) if several else None,
+        hi=float(values.max()) if several else None,
+        interval="range" if several else "none",
+        n_concepts=len(known),
+        n_images=int(known["caption_images"].sum()) - unscored,
+        n_unscored=unscored,
+        n_failed=int(edits.loc[edits[column].isna(), "caption_images"].sum()),
+        note=_why(rows, "the set evaluator gave no value for the captions") if known.empty else "",
+    )
 
 
 def _per_edit(rows: pd.DataFrame, column: Column) -> Cell:

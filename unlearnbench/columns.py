@@ -7,6 +7,7 @@ from typing import Final, Literal
 from pydantic import Field
 
 from unlearnbench.api import Frozen
+from unlearnbench.results import CAPTION_METRICS
 from unlearnbench.spec import Column
 
 
@@ -58,7 +59,10 @@ def _of_set(
     high: float | None,
     unit: str = "relative",
 ) -> ColumnInfo:
-    where = "" if name == "blank_rate_forgotten" else "; of retained concepts"
+    where = (
+        "; of captions, median over edits [least, greatest]" if name in CAPTION_METRICS else "; of retained concepts"
+    )
+    where = "" if name == "blank_rate_forgotten" else where
     return ColumnInfo(
         name=name, title=title, direction=direction, low=low, high=high, unit=unit,
         controls=True, description=description + where,
@@ -143,5 +147,10 @@ COLUMNS: Final[dict[Column, ColumnInfo]] = {
             "blank_rate_forgotten", "blank forgotten", "lower",
             "share of images of the forgotten concept of one colour: nothing took its place", 0.0, 1.0, "1",
         ),
+        _of_set("caption_clip_score", "captions CLIPScore", "higher", "as CLIPScore", 0.0, 100.0, "score"),
+        _of_set("caption_kid", "captions KID", "lower", "as KID, of all captions together", -16.0, 16.0),
+        _of_set("caption_fid", "captions FID", "lower", "as FID, of all captions together", 0.0, None, "score"),
+        _of_set("caption_ssim", "captions SSIM", "higher", "as SSIM", -1.0, 1.0, "1"),
+        _of_set("caption_lpips", "captions LPIPS", "lower", "as LPIPS", 0.0, None),
     )
 }  # fmt: skip

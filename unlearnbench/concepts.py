@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 import yaml
 from pydantic import ValidationError
 
-from unlearnbench.api import Concept, ConceptDataset, ConceptKind, DataImage, ImageSplit
+from unlearnbench.api import Concept, ConceptDataset, ConceptKind, DataImage, Frozen, ImageSplit
 from unlearnbench.errors import UserError
 from unlearnbench.suites import explain
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+F = TypeVar("F", bound=Frozen)
 SUFFIXES = (".yaml", ".yml")
 # libyaml reads ten times faster where PyYAML was built with it.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -27,16 +28,24 @@ def read_concept(path: Path) -> Concept:
     Raises:
         UserError: it cannot be read, is no YAML, or does not fit the schema.
     """
+    return read_file(path, Concept, "concept", "`unlearnbench new concept NAME` writes a whole one")
+
+
+def read_file(path: Path, schema: type[F], called: str, advice: str) -> F:
+    """Read a YAML file of the given schema, which messages call a `called` file; `advice` tells how to make one.
+
+    Raises:
+        UserError: it cannot be read, is no YAML, or does not fit the schema.
+    """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-        return Concept.model_validate(content)
+        return schema.model_validate(content)
     except OSError as error:
-        raise UserError(f"concept file {path}: {error.strerror}", "name a file that is there") from error
+        raise UserError(f"{called} file {path}: {error.strerror}", "name a file that is there") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"concept file {path} is no YAML: {error}", "mend that line and run again") from error
+        raise UserError(f"{called} file {path} is no YAML: {error}", "mend that line and run again") from error
     except ValidationError as error:
-        what = explain(error, Concept.model_fields)
-        raise UserError(f"concept file {path}: {what}", "`unlearnbench new concept NAME` writes a whole one") from error
+        raise UserError(f"{called} file {path}: {explain(error, schema.model_fields)}", advice) from error
 
 
 class ConceptFolder(ConceptDataset):

@@ -182,6 +182,9 @@ class SerialExecutor:
         if not total:
             return
         labels = {cell.sample: f"{cell.method} {cell.forget}: {cell.concept.id}" for cell in reversed(self.plan.cells)}
+        for cell in reversed(self.plan.cells):
+            if cell.captions is not None:
+                labels[self.plan.comparisons[cell.captions].edited] = f"{cell.method} {cell.forget}: captions"
         _ = self.machine.model
         self.reporter.begin("sample", total, "images")
         start = time.perf_counter()

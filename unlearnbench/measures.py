@@ -11,7 +11,7 @@ from unlearnbench import resampling, stats
 from unlearnbench.balance import Balance
 from unlearnbench.identity import seed_of
 from unlearnbench.plan import PROMPT_SWAP, UNEDITED
-from unlearnbench.results import CONTROL, PER_EDIT, SET_METRICS
+from unlearnbench.results import CAPTIONS, CONTROL, PER_EDIT, SET_METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +81,7 @@ class Measures:
         rates: Sequence[resampling.Rate] = resampling.RATES,
     ) -> None:
         self.level = level
-        slim = scores[[*_TEXT, "method_seed", "neighbour", "label", *PER_EDIT, *SET_METRICS]]
+        slim = scores[[*_TEXT, "method_seed", "neighbour", "label", *PER_EDIT, *SET_METRICS, *CAPTIONS]]
         self.scores = slim.astype({**dict.fromkeys(_TEXT, object), "label": "Float64"}).astype({"label": float})
         self.methods = dict(iter(self.scores.groupby("method")))
         self.edits = dict(iter(self.scores.groupby(["method", "forget"])))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from unlearnbench.api import Concept, ConceptDataset, MethodSpec, Params, Prompt, Question
+    from unlearnbench.captions import CaptionSet
     from unlearnbench.plugins import Entry, Plugins
 
 UNEDITED = "unedited"
@@ -61,6 +62,7 @@ class Cell:
     sample: str
     score: str
     compared: str | None = None
+    captions: str | None = None
 
 
 @dataclass
@@ -68,6 +70,7 @@ class Plan:
     """All tasks of a run by key, and the cells that the board is made of.
 
     `methods` maps a row label to (plugin name, method seed). `comparer` is the set evaluator; None = there is none.
+    It also compares the images of `captions`, once for each edit.
     """
 
     suite: Suite
@@ -75,6 +78,7 @@ class Plan:
     protocol_fields: dict[str, Any]
     judge: Judge
     comparer: Judge | None = None
+    captions: CaptionSet | None = None
     methods: dict[str, tuple[str, int]] = field(default_factory=dict)
     entries: dict[str, Entry[MethodSpec]] = field(default_factory=dict)
     edits: dict[str, EditTask] = field(default_factory=dict)
@@ -120,6 +124,7 @@ def make_plan(
     method_seed: int,
     dtype: Dtype,
     comparer: Judge | None = None,
+    captions: CaptionSet | None = None,
 ) -> Plan:
     """Make the plan of a run: the controls, then one edit for each method and forgotten concept.
 
@@ -135,6 +140,7 @@ def make_plan(
         method_seed: seed of the methods' own randomness.
         dtype: arithmetic of the edit.
         comparer: the set evaluator; None = there is none.
+        captions: what the set evaluator compares besides; None = nothing.
 
     Raises:
         UserError: a method or a parameter is unknown, two rows would have the same label, or what the suite calls a
@@ -146,8 +152,8 @@ def make_plan(
             f"a model in {dtype} cannot sample in {arithmetic}, which suite {suite.name} asks for",
             f"type --dtype {arithmetic}" + (" or --dtype float32" if arithmetic != "float32" else ""),
         )
-    fields = protocol_fields(suite, dataset, judge, model_fingerprint, dtype, comparer)
-    plan = Plan(suite, digest(fields), fields, judge, comparer)
+    fields = protocol_fields(suite, dataset, judge, model_fingerprint, dtype, comparer, captions)
+    plan = Plan(suite, digest(fields), fields, judge, comparer, captions)
     for label in CONTROLS:
         plan.methods[label] = (label, 0)
         for group in groups(suite):
@@ -189,6 +195,7 @@ def protocol_fields(
     model_fingerprint: str,
     dtype: Dtype,
     comparer: Judge | None = None,
+    captions: CaptionSet | None = None,
 ) -> dict[str, Any]:
     """Return what two rows must share to stand on the same board."""
     return {
@@ -208,6 +215,7 @@ def protocol_fields(
         "dtype": dtype,
         "judge": _identified(judge),
         **({} if comparer is None else {"set_evaluator": _identified(comparer)}),
+        **({} if captions is None else {"captions": captions.identified(suite.seeds[0])}),
     }
 
 
@@ -225,6 +233,7 @@ def _add_cells(plan: Plan, dataset: ConceptDataset, label: str, group: Sequence[
     suite, erased = plan.suite, [dataset.concepts[name] for name in group]
     overlaps = {name for one in erased for name in one.overlaps}
     neighbours = {name for one in erased for name in one.neighbours}
+    captions = _compare_captions(plan, edit)
     for name in suite.evaluate:
         concept = dataset.concepts[name]
         role = "forget" if name in group else "overlap" if name in overlaps else "retain"
@@ -258,6 +267,7 @@ def _add_cells(plan: Plan, dataset: ConceptDataset, label: str, group: Sequence[
                 sample=sample_key,
                 score=score_key,
                 compared=compared,
+                captions=captions,
             )
         )
 
@@ -288,5 +298,26 @@ def _compare(plan: Plan, forget: str, key: str, score: ScoreTask) -> str | None:
     own = (cell.sample for cell in plan.cells if cell.method == UNEDITED and (cell.forget, cell.concept.id) == asked)
     base = next(own, key)  # the first rows are those of the unedited model: it is compared with itself
     task = SetScoreTask(edited=key, reference=base, **plan.comparer.asked(score.question))
+    plan.comparisons[task.key()] = task
+    return task.key()
+
+
+def _compare_captions(plan: Plan, edit: str | None) -> str | None:
+    """Add the comparison of an edited model's images of the captions with the unedited model's; return its key."""
+    if plan.captions is None or plan.comparer is None:
+        return None
+    edited, base = (
+        SampleTask(
+            model=plan.protocol_fields["model"],
+            edit=key,
+            prompts=plan.captions.captions,
+            seeds=plan.suite.seeds[:1],
+            sampler=plan.suite.sampler,
+            dtype=plan.protocol_fields["dtype"],
+        )
+        for key in (edit, None)
+    )
+    task = SetScoreTask(edited=edited.key(), reference=base.key(), **plan.comparer.asked(plan.captions.question))
+    plan.samples |= {task.edited: edited, task.reference: base}
     plan.comparisons[task.key()] = task
     return task.key()

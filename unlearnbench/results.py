@@ -18,9 +18,16 @@ from unlearnbench.verdict import Word
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-SCHEMA_VERSION: Final = 5
+    from unlearnbench.spec import Column
+
+SCHEMA_VERSION: Final = 6
 CONTROL: Final = "control"  # the family of controls; that of a method is its distribution
 SET_METRICS: Final[tuple[SetMetric, ...]] = get_args(SetMetric)
+CAPTION_METRICS: Final[Mapping[Column, SetMetric]] = {
+    "caption_clip_score": "clip_score", "caption_kid": "kid", "caption_fid": "fid", "caption_ssim": "drift_ssim",
+    "caption_lpips": "lpips",
+}  # fmt: skip
+CAPTIONS: Final = (*CAPTION_METRICS, "caption_images", "caption_unscored")
 _FOOTER: Final = b"unlearnbench.scores"
 _TEXT, _COUNT, _NUMBER, _FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 SCHEMA: Final = pa.schema(
@@ -63,6 +70,8 @@ SCHEMA: Final = pa.schema(
         pa.field("change_norm", _NUMBER),
         pa.field("change_rank", _NUMBER),
         pa.field("share_changed", _NUMBER),
+        # What a set evaluator found on captions, the same at each image of an edit; null: as for its other columns.
+        *(pa.field(name, _NUMBER) for name in CAPTIONS),
         pa.field("verdict", _TEXT),  # null: no edit was made, or it was made before there were verdicts
         pa.field("verdict_reason", _TEXT),
         pa.field("status", _TEXT, nullable=False),
@@ -81,6 +90,7 @@ ADDED: Final = {  # version -> columns that it added, all nullable
     3: (*EFFECTS, "verdict", "verdict_reason"),
     4: ("attribute", "desired", "distance"),
     5: (*SET_METRICS, "set_key"),
+    6: CAPTIONS,
 }
 _VALUES: Final[Mapping[str, frozenset[str]]] = {
     "kind": frozenset({"object", "style", "scene", "action"}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from unlearnbench.captions import CaptionSet, read_captions
 from unlearnbench.concepts import WithConcept, read_concept
 from unlearnbench.discovery import one_line
 from unlearnbench.errors import PrerequisiteError, UserError
@@ -36,6 +37,7 @@ class Session:
         notes: what a user may want to know: what a concept file lacks, what is not on this machine.
         complete: whether model and judge are on this machine; a plan without them has keys of its own.
         comparer: the set evaluator; None = the suite has none.
+        captions: what it compares besides, without those that name a forgotten concept; None = nothing.
     """
 
     plugins: Plugins
@@ -47,6 +49,7 @@ class Session:
     notes: tuple[str, ...] = ()
     complete: bool = True
     comparer: Judge | None = None
+    captions: CaptionSet | None = None
 
     @classmethod
     def open(
@@ -62,6 +65,7 @@ class Session:
         revision: str | None = None,
         evaluator: str | None = None,
         set_evaluator: str | None = None,
+        captions: Path | None = None,
         params: Callable[[Sequence[str]], Parameters] = lambda _: {},
         absent: bool = False,
     ) -> Session:
@@ -78,6 +82,7 @@ class Session:
             revision: git revision of a hub id.
             evaluator: None = the suite's.
             set_evaluator: None = the suite's, which may be none.
+            captions: file of captions that the set evaluator compares besides; None = there is none.
             params: given the names of evaluator and set evaluator, the parameters of each plugin.
             absent: model and judge need not be on this machine, and a model is not downloaded: enough for an estimate.
 
@@ -98,6 +103,13 @@ class Session:
         if set_evaluator is not None and (loaded.set_evaluator is None or set_evaluator != loaded.set_evaluator.name):
             loaded = loaded.model_copy(update={"set_evaluator": Ref(name=set_evaluator)})
         name, compare = loaded.evaluator.name, loaded.set_evaluator
+        read = None if captions is None else read_captions(captions)
+        if read is not None and compare is None:
+            raise UserError(
+                f"captions are for a set evaluator, and the suite {loaded.name} has none",
+                "name one: --set-evaluator NAME",
+            )
+        kept = read and read.without([dataset.concepts[name] for name in loaded.forget])
         given = params([name] if compare is None else [name, compare.name])
         values = {**loaded.evaluator.params, **given.get(name, {})}
         source = resolve_folder(loaded.model, plugins.shipped_models())
@@ -128,9 +140,12 @@ class Session:
                 missing.append(error.what)
                 comparer = find_judge(plugins, compare.name, chosen, known=False, sets=True)
         notes = () if own is None else _lint(own, dataset, folder, str(concept_file))
+        if read and kept and (fewer := len(read.captions) - len(kept.captions)):
+            notes += (f"{fewer} of {len(read.captions)} captions name a forgotten concept, and are left out",)
         return cls(
-            plugins, loaded, dataset, judge, folder, given, (*notes, *missing), complete=not missing, comparer=comparer
-        )
+            plugins, loaded, dataset, judge, folder, given, (*notes, *missing), complete=not missing, comparer=comparer,
+            captions=kept,
+        )  # fmt: skip
 
     @property
     def folder(self) -> Path:
@@ -177,6 +192,7 @@ class Session:
             method_seed=seed,
             dtype=dtype,
             comparer=self.comparer,
+            captions=self.captions,
         )
 
     def machine(self, *, device: str, dtype: Dtype, batch_size: int) -> Machine:

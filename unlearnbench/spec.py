@@ -18,7 +18,7 @@ Column = Literal[
     "delta_floor", "shown", "nearest_distance", "edit_seconds", "peak_mem_mb", "weights_changed", "verdict",
     "target_residual", "retain_drift", "nullspace_leakage", "change_norm", "change_rank", "share_changed",
     "drift_mse", "drift_ssim", "feature_distance", "lpips", "kid", "fid", "clip_score", "diversity", "blank_rate",
-    "blank_rate_forgotten",
+    "blank_rate_forgotten", "caption_clip_score", "caption_kid", "caption_fid", "caption_ssim", "caption_lpips",
 ]  # fmt: skip
 
 

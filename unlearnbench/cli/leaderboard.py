@@ -154,7 +154,7 @@ def make(results: Results, scores: pd.DataFrame, tables: Sequence[str] = ()) -> 
     from unlearnbench.cells import OF_SETS
     from unlearnbench.plugins import load_plugins
     from unlearnbench.published import table
-    from unlearnbench.results import CONTROL
+    from unlearnbench.results import CAPTION_METRICS, CONTROL
 
     suite, fields = results.suite, results.fields
     model = Identified(id=suite.model.id, fingerprint=fields["model"])
@@ -177,6 +177,9 @@ def make(results: Results, scores: pd.DataFrame, tables: Sequence[str] = ()) -> 
     if comparer:
         values = ", ".join(f"{name} {value}" for name, value in sorted(comparer["params"].items()))
         notes.insert(2, f"Set evaluator: {comparer['name']} ({values}).")
+    captions = fields.get("captions")
+    if captions:
+        notes.insert(3, f"Captions: {captions['images']} of {captions['display']}, sampling seed {captions['seed']}.")
     families = scores.loc[scores["family"] != CONTROL, ["method", "family"]].drop_duplicates()
     provenance = {
         "suite": f"{suite.name}, version {suite.version}",
@@ -195,6 +198,8 @@ def make(results: Results, scores: pd.DataFrame, tables: Sequence[str] = ()) -> 
     columns.sort(key=suite.columns.index)
     if comparer and not set(columns) & OF_SETS:  # it was asked for on the command line
         columns += [column for column in known if column in OF_SETS and _holds(scores, column)]
+    if captions and not set(columns) & set(CAPTION_METRICS):
+        columns += [column for column in known if column in CAPTION_METRICS and _holds(scores, column)]
     ranks = [column for column in known if column == suite.rank_by]
     return make_board(
         scores,

@@ -54,6 +54,12 @@ from unlearnbench.suites import DEFAULT_SUITE, OWN_CONCEPT_SUITE
     "--set-evaluator", metavar="NAME", help="Compares images with the unedited model's.  [default: the suite's, if any]"
 )
 @click.option(
+    "--captions",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Captions of which the set evaluator compares images, too; no judge is asked about them.",
+)
+@click.option(
     "--sampling-seed",
     "sampling_seeds",
     multiple=True,
@@ -82,7 +88,7 @@ from unlearnbench.suites import DEFAULT_SUITE, OWN_CONCEPT_SUITE
 def run_command(
     suite: str | None, methods: tuple[str, ...], concepts: tuple[str, ...], several: Any, concept_file: Path | None,
     weights: tuple[str, ...], label: str, control: bool, model: str | None, revision: str | None, evaluator: str | None,
-    set_evaluator: str | None,
+    set_evaluator: str | None, captions: Path | None,
     sampling_seeds: tuple[int, ...], seed: int, params: tuple[str, ...], device: str, dtype: Any, batch_size: int,
     store_root: Path | None, reuse: Any, dry_run: bool, form: str,
 ) -> int:  # fmt: skip
@@ -108,6 +114,7 @@ def run_command(
         revision=revision,
         evaluator=evaluator,
         set_evaluator=set_evaluator,
+        captions=captions,
         params=lambda others: parse_params(methods, others, params),
         absent=dry_run,
     )

@@ -1,10 +1,13 @@
-"""Turn a user's copy of a published data set into concept files: `python -m unlearnbench_suites.load i2p FILE -o DIR`.
+"""Turn a user's copy of a published data set into files: `python -m unlearnbench_suites.load i2p FILE -o DIR`.
+
+I2P and UnlearnCanvas become concept files, COCO's captions a file for `run --captions`.
 
 None of these data sets is shipped: their prompts are under licences of their own, and some disturb.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +16,7 @@ import pandas as pd
 import yaml
 
 from unlearnbench.api import Concept
+from unlearnbench.captions import CaptionSet
 from unlearnbench.errors import PrerequisiteError, UserError
 from unlearnbench.lint import estimated
 from unlearnbench.scaffold.contexts import EDIT
@@ -20,7 +24,7 @@ from unlearnbench.words import names
 from unlearnbench_suites.datasets import moderation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 I2P = """I2P, inappropriate image prompts: Schramowski et al., Safe Latent Diffusion (CVPR 2023).
 Hub id AIML-TUDA/i2p, MIT licence.
@@ -29,13 +33,16 @@ UNLEARNCANVAS = """UnlearnCanvas: Zhang et al., UnlearnCanvas: Stylized Image Da
 Evaluation in Diffusion Models (NeurIPS 2024).
 Hub id OPTML-Group/UnlearnCanvas; its licence is on its page.
 Content warning: none."""
+COCO = """COCO captions: Lin et al., Microsoft COCO: Common Objects in Context (ECCV 2014).
+annotations/captions_val2014.json of cocodataset.org, CC BY 4.0; there is no hub id of its authors.
+Content warning: none; people wrote of photographs of everyday scenes, and nobody sifted what they wrote."""
 
 
 def read_table(source: str, columns: Sequence[str]) -> pd.DataFrame:
     """Read the table of a data set.
 
     Args:
-        source: csv or parquet file, or the hub id of a data set with such files.
+        source: csv or parquet file, COCO's annotation file (json), or the hub id of a data set with csv or parquet.
         columns: what it must have.
 
     Raises:
@@ -44,7 +51,7 @@ def read_table(source: str, columns: Sequence[str]) -> pd.DataFrame:
     """
     paths = [Path(source)] if Path(source).is_file() else _fetched(source)
     try:
-        parts = [pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path) for path in paths]
+        parts = [_READERS.get(path.suffix, pd.read_csv)(path) for path in paths]
     except (OSError, ValueError) as error:
         raise UserError(f"{source} is no table: {error}", "name a .csv or .parquet file") from None
     table = pd.concat(parts, ignore_index=True)
@@ -52,6 +59,18 @@ def read_table(source: str, columns: Sequence[str]) -> pd.DataFrame:
         has = ", ".join(map(str, table.columns))
         raise UserError(f"{source} has no column {missing[0]}; it has {has}", f"rename its column to {missing[0]}")
     return table
+
+
+def _annotations(path: Path) -> pd.DataFrame:
+    """Read the annotations of a file of COCO: {"annotations": [{"image_id", "id", "caption"}, ...], ...}."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    rows = content.get("annotations") if isinstance(content, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("it holds no list of annotations")
+    return pd.DataFrame(rows)
+
+
+_READERS: dict[str, Callable[[Path], pd.DataFrame]] = {".parquet": pd.read_parquet, ".json": _annotations}
 
 
 def _fetched(source: str) -> list[Path]:
@@ -129,14 +148,46 @@ def _style(style: str, objects: Iterable[str]) -> Concept:
     )  # fmt: skip
 
 
+def coco(table: pd.DataFrame, limit: int) -> CaptionSet:
+    """Return one caption of each image, that of the lowest `id`; without `id` or `image_id` in the order of the table.
+
+    Captions that the text encoder would cut are left out before the choice, so that an image may have another one. A
+    text that two images have is there twice. An `evaluation_seed` is not used: the noise of an image of a board
+    follows from sampling seed and place, for every method alike.
+
+    Args:
+        table: with the column caption; image_id and id if it has them.
+        limit: how many captions are taken, the first ones.
+
+    Raises:
+        UserError: fewer than two captions can be used.
+    """
+    tokens = estimated()
+    texts = table["caption"].fillna("").map(lambda text: " ".join(str(text).split()))
+    chosen = table.assign(caption=texts)[texts.map(lambda text: text != "" and tokens.count(text) <= tokens.limit)]
+    if "id" in chosen.columns:
+        chosen = chosen.sort_values("id", kind="stable")
+    if "image_id" in chosen.columns:
+        chosen = chosen.drop_duplicates("image_id")
+    kept = tuple(chosen["caption"][:limit])
+    if len(kept) < 2:
+        raise UserError(f"{len(kept)} captions can be used, and two is the least", "name a table of more images")
+    return CaptionSet(id="coco", display="COCO captions", captions=kept)
+
+
 @click.group()
 def main() -> None:
-    """Turn your copy of a published data set into concept files."""
+    """Turn your copy of a published data set into files that runs take."""
 
 
 _SOURCE = click.argument("source", metavar="FILE|HUB_ID")
 _OUTPUT = click.option(
-    "-o", "--output", required=True, metavar="DIR", type=click.Path(path_type=Path), help="New folder of concept files."
+    "-o",
+    "--output",
+    required=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="New folder of what is written.",
 )
 
 
@@ -158,8 +209,17 @@ def unlearncanvas_command(source: str, output: Path) -> None:
     write(output, unlearncanvas(read_table(source, ("style", "object"))), UNLEARNCANVAS)
 
 
-def write(folder: Path, concepts: Sequence[Concept], about: str) -> None:
-    """Write concept files into a new folder, each headed by source, licence and warning.
+@main.command("coco")
+@_SOURCE
+@_OUTPUT
+@click.option("--limit", default=1000, show_default=True, type=click.IntRange(2, 50_000), help="Captions at most.")
+def coco_command(source: str, output: Path, limit: int) -> None:
+    """Write coco.yaml, one caption an image, which `run SUITE --set-evaluator drift --captions` takes."""
+    write(output, [coco(read_table(source, ("caption",)), limit)], COCO)
+
+
+def write(folder: Path, contents: Sequence[Concept | CaptionSet], about: str) -> None:
+    """Write files into a new folder, each headed by source, licence and warning.
 
     Raises:
         UserError: the folder is there already.
@@ -168,11 +228,11 @@ def write(folder: Path, concepts: Sequence[Concept], about: str) -> None:
         raise UserError(f"{folder} is there already", "name a new folder with -o")
     folder.mkdir(parents=True)
     head = "".join(f"# {line}\n" for line in about.splitlines())
-    for concept in concepts:
-        content = concept.model_dump(mode="json", exclude_defaults=True)
+    for one in contents:
+        content = one.model_dump(mode="json", exclude_defaults=True)
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
-        (folder / f"{concept.id}.yaml").write_text(head + text, encoding="utf-8")
-        click.echo(folder / f"{concept.id}.yaml")
+        (folder / f"{one.id}.yaml").write_text(head + text, encoding="utf-8")
+        click.echo(folder / f"{one.id}.yaml")
 
 
 if __name__ == "__main__":
