@@ -59,10 +59,9 @@ def _of_set(
     high: float | None,
     unit: str = "relative",
 ) -> ColumnInfo:
-    where = (
-        "; of captions, median over edits [least, greatest]" if name in CAPTION_METRICS else "; of retained concepts"
-    )
-    where = "" if name == "blank_rate_forgotten" else where
+    where = "" if name == "blank_rate_forgotten" else "; of retained concepts"
+    if name in CAPTION_METRICS:
+        where = "; of captions, median over edits [least, greatest]"
     return ColumnInfo(
         name=name, title=title, direction=direction, low=low, high=high, unit=unit,
         controls=True, description=description + where,
