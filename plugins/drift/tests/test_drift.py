@@ -20,6 +20,7 @@ from scipy.linalg import sqrtm
 from unlearnbench.api import Question, Sample, Target
 from unlearnbench.errors import PrerequisiteError
 from unlearnbench.testing import tiny_clip
+from unlearnbench_drift import sets
 from unlearnbench_drift.evaluator import Drift
 from unlearnbench_drift.params import DriftParams
 from unlearnbench_drift.pixels import is_blank, mse, pixels, ssim
@@ -148,12 +149,22 @@ def test_diversity_is_the_mean_over_pairs():
     assert math.isnan(diversity(x[:1]))
 
 
-def test_the_frechet_distance_is_that_of_the_formula_with_a_matrix_root():
+def test_the_kernel_distance_does_not_depend_on_how_many_rows_are_taken_at_a_time(monkeypatch):
+    random = np.random.default_rng(6)
+    x, y = unit(random.normal(size=(17, 5))), unit(random.normal(size=(17, 5)))
+    whole = kid(x, y)
+    monkeypatch.setattr(sets, "ROWS", 7)
+    assert kid(x, y) == pytest.approx(whole, abs=1e-12)
+    assert kid(x, x) == 0.0
+
+
+@pytest.mark.parametrize("n", [3, 40])
+def test_the_frechet_distance_is_that_of_the_formula_with_a_matrix_root(n):
     random = np.random.default_rng(5)
-    x, y = random.normal(size=(40, 4)), random.normal(size=(40, 4)) @ random.normal(size=(4, 4)) + 1.0
+    x, y = random.normal(size=(n, 4)), random.normal(size=(n, 4)) @ random.normal(size=(4, 4)) + 1.0
     a, b = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
     expected = ((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(a + b - 2 * np.real(sqrtm(a @ b)))
-    assert frechet(x, y) == pytest.approx(expected)
+    assert frechet(x, y) == pytest.approx(expected, rel=1e-6)
     assert frechet(x, x) == pytest.approx(0.0, abs=1e-9)
     assert math.isnan(frechet(x[:1], y[:1]))
 

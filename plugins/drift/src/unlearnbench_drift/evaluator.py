@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -61,56 +62,82 @@ class Drift(SetEvaluator[DriftParams]):
 
     def score_set(self, edited: Sequence[Sample], reference: Sequence[Sample], question: Question) -> SetScore:
         """Return values of every pair whose two images can be read; NaN for the others."""
-        sets = [[pixels(sample.image) for sample in samples] for samples in (edited, reference)]
-        read = [
-            (i, one, other)
-            for i, (one, other) in enumerate(zip(*sets, strict=True))
-            if one is not None and other is not None
-        ]
-        kept = [i for i, _, _ in read]
-        features, base = (self._features([samples[i] for i in kept]) for samples in (edited, reference))
-        # The unedited model's prompt: an edit may have the harness rewrite its own.
-        texts = self._texts([reference[i].prompt for i in kept])
+        found = _Found()
+        for start in range(0, len(edited), self.params.batch_size):
+            batch = range(start, min(start + self.params.batch_size, len(edited)))
+            pairs = [(i, pixels(edited[i].image), pixels(reference[i].image)) for i in batch]
+            read = [(i, one, other) for i, one, other in pairs if one is not None and other is not None]
+            if read:
+                self._compare(edited, reference, read, found)
+        features, base = found.stacked("edited"), found.stacked("reference")
         sound = np.isfinite(features).all(axis=1) & np.isfinite(base).all(axis=1)
-        found: dict[SetMetric, list[float]] = {
-            "drift_mse": [mse(one, other) for _, one, other in read],
-            "drift_ssim": [ssim(one, other) for _, one, other in read],
-            "feature_distance": (1.0 - (features * base).sum(axis=1)).clip(0.0, 2.0).tolist(),
-            "clip_score": (100.0 * (features * texts).sum(axis=1).clip(0.0, 1.0)).tolist(),
-            "blank_rate": [float(is_blank(one, self.params.blank)) for _, one, _ in read],
-        }
         whole: dict[SetMetric, float] = {
             "kid": kid(features[sound], base[sound]),
             "diversity": diversity(features[sound]),
         }
-        self._further(read, found, whole)
-        return SetScore(
-            images={name: _spread(values, kept, len(edited)) for name, values in found.items()}, whole=whole
-        )
+        if self._inception is not None:
+            whole["fid"] = frechet(found.stacked("inception of edited"), found.stacked("inception of reference"))
+        images = {name: _spread(found.values.get(name, []), found.places, len(edited)) for name in self._per_image()}
+        return SetScore(images=images, whole=whole)
+
+    def _per_image(self) -> tuple[SetMetric, ...]:
+        always: tuple[SetMetric, ...] = ("drift_mse", "drift_ssim", "feature_distance", "clip_score", "blank_rate")
+        return always if self._lpips is None else (*always, "lpips")
+
+    def _compare(
+        self, edited: Sequence[Sample], reference: Sequence[Sample], read: Sequence[tuple[int, Floats, Floats]],
+        found: _Found,
+    ) -> None:  # fmt: skip
+        """Add what a batch of pairs tells; their pixels are not kept, so that a set can be of any size."""
+        places = [i for i, _, _ in read]
+        ones, others = [one for _, one, _ in read], [other for _, _, other in read]
+        features, base = (self._features([samples[i] for i in places]) for samples in (edited, reference))
+        # The unedited model's prompt: an edit may have the harness rewrite its own.
+        texts = self._texts([reference[i].prompt for i in places])
+        found.places += places
+        found.add("drift_mse", [mse(one, other) for one, other in zip(ones, others, strict=True)])
+        found.add("drift_ssim", [ssim(one, other) for one, other in zip(ones, others, strict=True)])
+        found.add("feature_distance", (1.0 - (features * base).sum(axis=1)).clip(0.0, 2.0).tolist())
+        found.add("clip_score", (100.0 * (features * texts).sum(axis=1).clip(0.0, 1.0)).tolist())
+        found.add("blank_rate", [float(is_blank(one, self.params.blank)) for one in ones])
+        found.keep("edited", features)
+        found.keep("reference", base)
+        if self._lpips is not None:
+            found.add("lpips", self._lpips.distances(ones, others))
+        if self._inception is not None:
+            found.keep("inception of edited", self._inception.features(ones))
+            found.keep("inception of reference", self._inception.features(others))
 
     def _features(self, samples: Sequence[Sample]) -> Floats:
         """Return the unit features of readable images, [n, d]."""
-        parts = []
-        for start in range(0, len(samples), self.params.batch_size):
-            images = [sample.image for sample in samples[start : start + self.params.batch_size]]
-            parts.append(self._classifier.embed_images(images)[1].double().cpu().numpy())
-        return np.concatenate(parts) if parts else np.empty((0, 1))
+        found: Floats = self._classifier.embed_images([sample.image for sample in samples])[1].double().cpu().numpy()
+        return found
 
     def _texts(self, prompts: Sequence[str]) -> Floats:
         """Return the unit features of prompts, [n, d]; each text is encoded alone, so that none depends on another."""
         known = {prompt: self._classifier.embed_texts((prompt,))[0].double().cpu().numpy() for prompt in set(prompts)}
-        return np.stack([known[prompt] for prompt in prompts]) if prompts else np.empty((0, 1))
+        return np.stack([known[prompt] for prompt in prompts])
 
-    def _further(
-        self, read: Sequence[tuple[int, Floats, Floats]], found: dict[SetMetric, list[float]],
-        whole: dict[SetMetric, float],
-    ) -> None:  # fmt: skip
-        """Add the metrics that were asked for besides."""
-        edited, reference = [one for _, one, _ in read], [other for _, _, other in read]
-        if self._lpips is not None:
-            found["lpips"] = self._lpips.distances(edited, reference)
-        if self._inception is not None:
-            whole["fid"] = frechet(self._inception.features(edited), self._inception.features(reference))
+
+@dataclass
+class _Found:
+    """What was found so far: places of the pairs that could be read, their values, and features by whose they are."""
+
+    places: list[int] = field(default_factory=list)
+    values: dict[SetMetric, list[float]] = field(default_factory=dict)
+    features: dict[str, list[Floats]] = field(default_factory=dict)
+
+    def add(self, metric: SetMetric, values: Sequence[float]) -> None:
+        """Add a value for each pair of a batch."""
+        self.values.setdefault(metric, []).extend(values)
+
+    def keep(self, whose: str, features: Floats) -> None:
+        """Keep the features of a batch, [n, d]."""
+        self.features.setdefault(whose, []).append(features)
+
+    def stacked(self, whose: str) -> Floats:
+        """Return all features that were kept, [n, d]."""
+        return np.concatenate(self.features[whose]) if whose in self.features else np.empty((0, 1))
 
 
 def _spread(values: Sequence[float], kept: Sequence[int], n: int) -> tuple[float, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
-
-BATCH: Final = 32
 
 
 def load_lpips(device: torch.device) -> Lpips:
@@ -64,10 +62,8 @@ class Lpips:
     @torch.inference_mode()
     def distances(self, edited: Sequence[Floats], reference: Sequence[Floats]) -> list[float]:
         """Return the distance of each pair of images, [h, w, 3] each, in [0, 1]."""
-        found: list[float] = []
-        for start in range(0, len(edited), BATCH):
-            one, other = (_tensor(x[start : start + BATCH], self._device) for x in (edited, reference))
-            found += self._net(2.0 * one - 1.0, 2.0 * other - 1.0).flatten().double().tolist()
+        one, other = (_tensor(images, self._device) for images in (edited, reference))
+        found: list[float] = self._net(2.0 * one - 1.0, 2.0 * other - 1.0).flatten().double().tolist()
         return found
 
 
@@ -83,11 +79,9 @@ class Inception:
     @torch.inference_mode()
     def features(self, images: Sequence[Floats]) -> Floats:
         """Return [n, 2048] of images [h, w, 3] in [0, 1]."""
-        parts = [np.empty((0, 2048))]
-        for start in range(0, len(images), BATCH):
-            batch = _tensor(images[start : start + BATCH], self._device)
-            parts.append(self._net((255.0 * batch).round().to(torch.uint8))[0].double().cpu().numpy())
-        return np.concatenate(parts)
+        batch = _tensor(images, self._device)
+        found: Floats = self._net((255.0 * batch).round().to(torch.uint8))[0].double().cpu().numpy()
+        return found
 
 
 def _tensor(images: Sequence[Floats], device: torch.device) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+
+ROWS: Final = 1024  # of the kernel's matrix at a time: all of them would be 7 GB for 30,000 images
 
 
 def kid(edited: Floats, reference: Floats) -> float:
@@ -36,10 +38,12 @@ def kid(edited: Floats, reference: Floats) -> float:
     if n < 2:
         return math.nan
     x, y = np.asarray(edited, dtype=np.float64), np.asarray(reference, dtype=np.float64)
-    both = (x @ x.T + 1.0) ** 3 + (y @ y.T + 1.0) ** 3
-    between = (x @ y.T + 1.0) ** 3
-    h = both - between - between.T
-    return float((h.sum() - np.trace(h)) / (n * (n - 1)))
+    total = 0.0
+    for start in range(0, n, ROWS):
+        a, b = x[start : start + ROWS], y[start : start + ROWS]
+        h = (a @ x.T + 1.0) ** 3 + (b @ y.T + 1.0) ** 3 - (a @ y.T + 1.0) ** 3 - (b @ x.T + 1.0) ** 3
+        total += float(h.sum() - np.trace(h, offset=start))
+    return total / (n * (n - 1))
 
 
 def diversity(features: Floats) -> float:
@@ -51,15 +55,17 @@ def diversity(features: Floats) -> float:
     n = len(features)
     if n < 2:
         return math.nan
-    cosine = np.asarray(features, dtype=np.float64) @ np.asarray(features, dtype=np.float64).T
-    return float(1.0 - (cosine.sum() - np.trace(cosine)) / (n * (n - 1)))
+    x = np.asarray(features, dtype=np.float64)
+    cosines = (x.sum(axis=0) ** 2).sum() - (x**2).sum()  # Σ_{i≠j} x_i·x_j
+    return float(1.0 - cosines / (n * (n - 1)))
 
 
 def frechet(edited: Floats, reference: Floats) -> float:
     """Return ‖μ - μ'‖² + Tr(Σ + Σ' - 2 (Σ Σ')^½) of two sets of features; NaN for fewer than two images.
 
-    With centred features A, B, [n, d], Tr (Σ Σ')^½ is the sum of the singular values of A Bᵀ / (n - 1), so no root of a
-    d x d matrix is taken. Few images bias it upwards.
+    With centred features A, B, [n, d], Tr (Σ Σ')^½ is the sum of the singular values of A Bᵀ / (n - 1), which are those
+    of R R'ᵀ with the triangular factors of A and B. So no root of a d x d matrix is taken, and nothing is larger than
+    A or d x d. Few images bias it upwards.
 
     Source: Heusel et al., GANs Trained by a Two Time-Scale Update Rule (2017), arXiv:1706.08500, equation 6.
     """
@@ -67,6 +73,6 @@ def frechet(edited: Floats, reference: Floats) -> float:
         return math.nan
     x, y = np.asarray(edited, dtype=np.float64), np.asarray(reference, dtype=np.float64)
     a, b, n = x - x.mean(axis=0), y - y.mean(axis=0), len(x)
-    root = np.linalg.svd(a @ b.T, compute_uv=False).sum()
+    root = np.linalg.svd(np.linalg.qr(a).R @ np.linalg.qr(b).R.T, compute_uv=False).sum()
     spread = (a**2).sum() + (b**2).sum() - 2.0 * root
     return float(((x.mean(axis=0) - y.mean(axis=0)) ** 2).sum() + max(float(spread), 0.0) / (n - 1))
