@@ -17,7 +17,7 @@ from unlearnbench_emojiworld.models import WEIGHTS
 from unlearnbench_emojiworld.train import __main__ as command
 from unlearnbench_emojiworld.train import arithmetic, data, stages, warm
 from unlearnbench_emojiworld.train.arguments import Arguments
-from unlearnbench_emojiworld.train.config import DEFAULT, RETRAIN, Start, TrainConfig
+from unlearnbench_emojiworld.train.config import DEFAULT, RETRAIN, UNET_ALONE, Start, TrainConfig
 from unlearnbench_emojiworld.train.stages import DONE, LOG, ORDER, TRAINED, Run, budgets
 
 
@@ -36,6 +36,13 @@ def test_the_settings_of_a_retrain_differ_in_stages_alone(config):
     assert retrain.start.taken == ("tokenizer", "vae")
     assert set(retrain.minutes) == {"data", "tokenizer", "text", "vae", "cache", "unet", "export"}
     assert retrain.model_copy(update={"start": config.start, "minutes": config.minutes}) == config
+
+
+def test_settings_that_train_the_noise_predictor_alone_differ_in_stages_alone(config):
+    alone = TrainConfig.load(UNET_ALONE)
+    assert alone.start.taken == ("tokenizer", "vae", "text")
+    assert [stage for stage in alone.minutes if stage in TRAINED and stage not in alone.start.taken] == ["unet"]
+    assert alone.model_copy(update={"start": config.start, "minutes": config.minutes}) == config
 
 
 def test_minutes_scale_what_trains(config):
@@ -195,6 +202,15 @@ def test_weights_that_saw_a_concept_are_no_start_without_it(tmp_path, config):
     assert warm.starts_afresh(late.config, tmp_path) == warm.starts_afresh(late.config, None) == ""
     told = warm.starts_afresh(config.model_copy(update={"without": ("cat", "dog")}), tmp_path)
     assert told == f"{tmp_path} saw cat: text, judge, unet start afresh"
+
+
+def test_a_text_encoder_is_not_taken_from_weights_that_saw_what_is_left_out(tmp_path):
+    alone = TrainConfig.load(UNET_ALONE)
+    assert all(warm.is_taken(arguments(tmp_path, alone), stage) for stage in ("tokenizer", "vae", "text"))
+    late = arguments(tmp_path, alone, ("dog",))
+    assert [warm.is_taken(late, stage) for stage in ("tokenizer", "vae", "text")] == [True, True, False]
+    assert warm.starts_afresh(late.config, WEIGHTS) == f"{WEIGHTS} saw dog: text, unet start afresh"
+    assert not warm.is_taken(arguments(tmp_path, alone, start=None), "text")
 
 
 def test_a_warm_start_takes_what_fits(tmp_path, config, capsys):

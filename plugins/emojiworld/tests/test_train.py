@@ -78,6 +78,14 @@ def run(module, out, *more):
         module.main()
 
 
+def write(out, weights, *more):
+    """Export what a training folder holds."""
+    with pytest.MonkeyPatch.context() as patch:
+        settings = str(out / "config.yaml")
+        patch.setattr(sys, "argv", ["script", "--out", str(out), "--config", settings, "--to", str(weights), *more])
+        export.main()
+
+
 def few_short_captions(world):
     return tuple([group[:5] for group in groups] for groups in data.short_captions(world))
 
@@ -192,10 +200,7 @@ def test_a_spent_time_budget_ends_the_schedule(prepared):
 
 def test_a_text_encoder_that_starts_from_weights_is_locked_at_first(trained, prepared, tmp_path_factory, monkeypatch):
     weights = tmp_path_factory.mktemp("weights")
-    with monkeypatch.context() as patch:
-        settings = str(trained / "config.yaml")
-        patch.setattr(sys, "argv", ["script", "--out", str(trained), "--config", settings, "--to", str(weights)])
-        export.main()
+    write(trained, weights)
     (prepared / "config.yaml").write_text(yaml.safe_dump({**TINY, "start": {"warm": {"text": 0.5}}}))
     (prepared / "text" / "model").unlink()
     given = warm.read(weights / "emoji-sd" / "text_encoder")
@@ -204,6 +209,22 @@ def test_a_text_encoder_that_starts_from_weights_is_locked_at_first(trained, pre
         run(text, prepared, "--from", str(weights))
         after = state(prepared, "text")["module"]
         assert all(torch.equal(after[f"text_model.{name}"], value) for name, value in given.items()) is stays
+
+
+def test_what_is_not_trained_is_that_of_the_weights(trained, prepared, tmp_path_factory):
+    weights, others = tmp_path_factory.mktemp("weights"), tmp_path_factory.mktemp("others")
+    write(trained, weights)
+    (prepared / "config.yaml").write_text(yaml.safe_dump({**TINY, "start": {"taken": ["text", "vae"]}}))
+    for part in ("text", "vae"):
+        (prepared / part / "model").unlink()
+        run(PARTS[part], prepared, "--from", str(weights))
+        assert not (prepared / part / CHECKPOINT).exists()
+    (prepared / "unet").mkdir()
+    (prepared / "unet" / CHECKPOINT).symlink_to(trained / "unet" / CHECKPOINT)
+    write(prepared, others, "--from", str(weights))
+    for part in ("emoji-sd/text_encoder", "judge-clip"):
+        one, other = (warm.read(folder / part) for folder in (weights, others))
+        assert same(one, other), part
 
 
 def test_a_share_of_the_rate_is_for_a_submodule_alone():
@@ -223,13 +244,11 @@ def test_learning_rate_rises_then_falls_to_zero():
     assert rates[-1] == 0.0
 
 
-def test_export_loads_with_diffusers_and_transformers_alone(trained, tmp_path, monkeypatch):
+def test_export_loads_with_diffusers_and_transformers_alone(trained, tmp_path):
     from diffusers import DDIMScheduler, StableDiffusionPipeline
     from transformers import CLIPModel, CLIPProcessor
 
-    arguments = ["export", "--out", str(trained), "--config", str(trained / "config.yaml"), "--to", str(tmp_path)]
-    monkeypatch.setattr(sys, "argv", arguments)
-    export.main()
+    write(trained, tmp_path)
     pipe = StableDiffusionPipeline.from_pretrained(tmp_path / export.GENERATOR).to(torch.float32)
     pipe.set_progress_bar_config(disable=True)
     assert isinstance(pipe.scheduler, DDIMScheduler)

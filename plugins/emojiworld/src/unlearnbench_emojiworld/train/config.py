@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 DEFAULT = Path(__file__).parent / "config.yaml"
 RETRAIN = Path(__file__).parent / "retrain.yaml"
+UNET_ALONE = Path(__file__).parent / "unet.yaml"
 Arithmetic = Literal["auto", "float32", "bfloat16"]
 StageName = Literal[
     "data", "tokenizer", "text", "vae", "cache", "decoder", "judge", "refine", "unet", "llava", "export"
@@ -121,8 +122,8 @@ class UnetSettings(Optimisation):
 class Start(Settings):
     """What is done with the weights that `--from` names; without it every stage starts afresh."""
 
-    taken: tuple[Literal["tokenizer", "vae"], ...] = Field(
-        (), description="stages whose result is copied and not trained"
+    taken: tuple[Literal["tokenizer", "vae", "text"], ...] = Field(
+        (), description="stages whose result is copied and not trained; text, if it never saw what is left out"
     )
     warm: dict[Startable, Annotated[float, Field(gt=0, le=1)]] = Field(
         default_factory=dict,

@@ -1,7 +1,8 @@
 """Assemble the trained parts into the folders that are shipped.
 
-`python -m unlearnbench_emojiworld.train.export --out DIR [--to WEIGHTS]`; an unfinished noise predictor is
-exported from its checkpoint. The default folder is `<out>/weights`: what is shipped is replaced on purpose only.
+`python -m unlearnbench_emojiworld.train.export --out DIR [--from WEIGHTS] [--to WEIGHTS]`; an unfinished noise
+predictor is exported from its checkpoint, and judges that were not trained are those of the weights that training
+started from. The default folder is `<out>/weights`: what is shipped is replaced on purpose only.
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="assemble the shipped folders")
     parser.add_argument("--out", type=Path, required=True, help="folder of the training")
     parser.add_argument("--config", type=Path, default=DEFAULT, help="settings file")
+    parser.add_argument("--from", dest="start", type=Path, help="folder of weights that training started from")
     parser.add_argument("--to", type=Path, help="folder to write")
     given = parser.parse_args()
     config = TrainConfig.load(given.config)
@@ -113,6 +115,9 @@ def main() -> None:
     if (given.out / "llava" / "model").exists():
         replace(to / SECOND_JUDGE)
         shutil.copytree(given.out / "llava" / "model", to / SECOND_JUDGE, dirs_exist_ok=True)
+    for judge in (JUDGE, SECOND_JUDGE):
+        if given.start is not None and not (to / judge).exists() and (given.start / judge).exists():
+            shutil.copytree(given.start / judge, to / judge)
     to.mkdir(parents=True, exist_ok=True)
     record = {"without": list(config.without), "seed": config.seed, "renders": config.data.renders}
     (to / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

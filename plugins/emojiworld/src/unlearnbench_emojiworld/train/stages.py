@@ -46,8 +46,6 @@ class Run:
         """Return the command of a stage; one that was cut goes on where it was."""
         command = [sys.executable, "-m", f"unlearnbench_emojiworld.train.{stage}", "--out", str(self.out)]
         command += ["--config", str(self.out / CONFIG)]
-        if stage == "export":
-            return command
         if self.start is not None:
             command += ["--from", str(self.start)]
         if stage in TRAINED:

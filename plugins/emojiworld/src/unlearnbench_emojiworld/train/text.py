@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from transformers import CLIPModel, CLIPTextModel
 
 from unlearnbench_emojiworld.train.arguments import parse
@@ -16,7 +17,7 @@ from unlearnbench_emojiworld.train.contrastive import Objective, build, prepare,
 from unlearnbench_emojiworld.train.data import Drawn
 from unlearnbench_emojiworld.train.fit import Part, fit, start
 from unlearnbench_emojiworld.train.parallel import Processes
-from unlearnbench_emojiworld.train.warm import warm
+from unlearnbench_emojiworld.train.warm import GENERATOR, is_taken, warm
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,6 +41,12 @@ def main() -> None:
     settings = arguments.config.text
     start(arguments)
     processes = Processes.join()
+    if arguments.start is not None and is_taken(arguments, "text"):
+        if processes.rank == 0:
+            taken = CLIPTextModel.from_pretrained(arguments.start / GENERATOR / "text_encoder", dtype=torch.float32)
+            taken.save_pretrained(arguments.out / "text" / "model")
+        processes.leave()
+        return
     drawn = Drawn.load(arguments.out / "data", "train")
     texts, tokenizer = prepare(arguments, drawn)
     pair = build(settings, tokenizer, arguments.config.tokenizer.positions, arguments.config.data.size)

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from unlearnbench.errors import PrerequisiteError, UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -42,7 +43,12 @@ def may_start(arguments: Arguments, stage: Startable) -> bool:
     """
     if arguments.start is None or stage not in arguments.config.start.warm:
         return False
-    return set(arguments.config.without) <= set(left_out(arguments.start))
+    return never_saw(arguments.start, arguments.config.without)
+
+
+def never_saw(weights: Path, without: Sequence[str]) -> bool:
+    """Tell whether weights were trained without all of some concepts."""
+    return set(without) <= set(left_out(weights))
 
 
 def warm(module: nn.Module, arguments: Arguments, stage: Startable) -> bool:
@@ -84,8 +90,13 @@ def gentle(settings: Optimisation, arguments: Arguments, stage: Startable) -> An
 
 
 def is_taken(arguments: Arguments, stage: StageName) -> bool:
-    """Tell whether the result of a stage is copied from the named weights."""
-    return arguments.start is not None and stage in arguments.config.start.taken
+    """Tell whether the result of a stage is copied from the named weights.
+
+    Tokenizer and autoencoder are, even if they saw what is left out: a gold standard shares them with the base model.
+    """
+    if arguments.start is None or stage not in arguments.config.start.taken:
+        return False
+    return stage != "text" or never_saw(arguments.start, arguments.config.without)
 
 
 def _fits(own: dict[str, Tensor], name: str, value: Tensor) -> bool:
@@ -109,4 +120,5 @@ def check_weights(start: Path) -> None:
 def starts_afresh(config: TrainConfig, start: Path | None) -> str:
     """Return which stages may not start from weights that saw what is left out, in words; '' if all may."""
     seen = [] if start is None else sorted(set(config.without) - set(left_out(start)))
-    return f"{start} saw {', '.join(seen)}: {', '.join(config.start.warm)} start afresh" if seen else ""
+    stages = dict.fromkeys([*(stage for stage in config.start.taken if stage == "text"), *config.start.warm])
+    return f"{start} saw {', '.join(seen)}: {', '.join(stages)} start afresh" if seen else ""
