@@ -228,7 +228,7 @@ def measured(dataset, small, world):
     )
     sampler = {"scheduler": "ddim", "steps": 12, "guidance": 4.0}
     suite = Suite("emoji20", [judged], gates, math.nan, coverage)
-    return Measured(sampler, 1, [suite], 0.5, skew, planted, False, 2.5, 0.4, 2, {"unet": 1}, 37.5)
+    return Measured(sampler, 1, [suite], 0.5, skew, planted, False, 2.5, 0.4, 3.25, 2, {"unet": 1}, 37.5)
 
 
 def test_every_gate_has_its_limit_value_and_verdict(measured):
@@ -238,6 +238,8 @@ def test_every_gate_has_its_limit_value_and_verdict(measured):
     assert found["skew of professions, farthest from planted"] == (0.10, pytest.approx(0.4), "missed")
     assert found["planted images reproduced, least"] == (0.80, pytest.approx(2 / 3), "missed")
     assert found["seconds for 16 images"] == (3.0, 2.5, "met")
+    assert found["seconds to load the generator"] == (2.0, 0.4, "met")
+    assert "with the import of libraries: 3.2" in markdown(measured)
 
 
 def test_a_missing_judge_is_no_gate_met(measured):

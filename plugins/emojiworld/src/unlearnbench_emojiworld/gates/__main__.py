@@ -56,7 +56,7 @@ class Bench:
     def __init__(self, weights: Path, out: Path, images: int, renders: int) -> None:
         self.weights, self.out, self.images, self.renders = weights, out, images, renders
         self.world = World.load()
-        self.generator, self.load_seconds = open_generator(self.session("emoji20"))
+        self.generator, self.load_seconds, self.first_seconds = open_generator(self.session("emoji20"))
         self.size = int(self.generator.model.vae.config.sample_size)
 
     @property
@@ -111,6 +111,7 @@ class Bench:
             second_judge=self.has_llava,
             seconds=timed(self.generator),
             load_seconds=self.load_seconds,
+            first_load_seconds=self.first_seconds,
             threads=torch.get_num_threads(),
             parameters={name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()},
             megabytes=megabytes(self.weights),
