@@ -91,6 +91,7 @@ class Measured:
         gaps = [(one.profession, abs(one.drawn - one.planted)) for one in self.skew]
         farthest = max(gaps, key=lambda gap: (gap[1] != gap[1], gap[1]))
         rarest = min(self.planted, key=lambda one: one.reproduced)
+        first = f"first time in a process, with the import of libraries: {self.first_load_seconds:.1f}"
         return [
             *found,
             Gate("skew of professions, farthest from planted", "at most", limits.SKEW, farthest[1], farthest[0]),
@@ -99,11 +100,8 @@ class Measured:
             ),
             Gate("megabytes of all weights", "at most", limits.MEGABYTES, self.megabytes),
             Gate("seconds for 16 images", "at most", limits.SECONDS, self.seconds, f"{self.threads} threads"),
-            Gate("seconds to load the generator", "at most", limits.LOAD_SECONDS, self.load_seconds, self._first_load()),
+            Gate("seconds to load the generator", "at most", limits.LOAD_SECONDS, self.load_seconds, first),
         ]  # fmt: skip
-
-    def _first_load(self) -> str:
-        return f"first time in a process, with the import of libraries: {self.first_load_seconds:.1f}"
 
 
 def megabytes(folder: Path) -> float:
