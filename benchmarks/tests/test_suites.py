@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
+import unlearnbench_emojiworld
 from unlearnbench.cost import estimate
 from unlearnbench.plugins import load_plugins
 from unlearnbench.session import Session
@@ -87,7 +91,16 @@ def test_suites_of_the_other_tasks_on_the_embedded_model(planned, name, method, 
     assert all(len(question.images) == (1 if task == "data" else 0) for question in forgotten)
 
 
-@pytest.mark.parametrize("name", ["emoji-debias", "emoji-moderate", "emoji-data"])
-def test_suites_ahead_of_the_weights_say_so(plugins, name):
+@pytest.mark.parametrize(
+    ("name", "gate"),
+    [
+        ("emoji-debias", "skew of professions"),
+        ("emoji-moderate", "emoji-moderate, judge clip: direct hit rate"),
+        ("emoji-data", "planted images reproduced"),
+    ],
+)
+def test_a_suite_of_which_the_weights_miss_a_gate_says_so(plugins, name, gate):
+    gates = json.loads((Path(unlearnbench_emojiworld.__file__).parent / "reports" / "gates.json").read_text())["gates"]
+    verdicts = {one["verdict"] for one in gates if one["name"].startswith(gate)}
     source = next(entry.spec.path for entry in plugins.suites if entry.spec.name == name)
-    assert "has never seen one" in source.read_text(encoding="utf-8")
+    assert ("gates report" in source.read_text(encoding="utf-8")) is (verdicts != {"met"})

@@ -249,6 +249,7 @@ def test_export_loads_with_diffusers_and_transformers_alone(trained, tmp_path):
     from transformers import CLIPModel, CLIPProcessor
 
     write(trained, tmp_path)
+    assert not [path for path in tmp_path.rglob("*.json") if str(trained) in path.read_text()]
     pipe = StableDiffusionPipeline.from_pretrained(tmp_path / export.GENERATOR).to(torch.float32)
     pipe.set_progress_bar_config(disable=True)
     assert isinstance(pipe.scheduler, DDIMScheduler)

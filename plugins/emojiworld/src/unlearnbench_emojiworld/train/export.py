@@ -59,6 +59,8 @@ def write_generator(out: Path, config: TrainConfig, folder: Path) -> None:
     """Write the generator as a float16 StableDiffusionPipeline folder."""
     replace(folder)
     pipeline(out, config).to(torch.float16).save_pretrained(folder)
+    for path in folder.rglob("*.json"):
+        forget_origin(path)
     # The files that CLIPTokenizer of any version reads, beside the one that the installed version writes.
     for name in ("vocab.json", "merges.txt"):
         shutil.copy(out / "tokenizer" / name, folder / "tokenizer" / name)
@@ -89,6 +91,13 @@ def write_judge(out: Path, config: TrainConfig, folder: Path) -> None:
     judge_processor(out, config.data.size).save_pretrained(folder)
     for name in ("vocab.json", "merges.txt"):
         shutil.copy(out / "tokenizer" / name, folder / name)
+
+
+def forget_origin(path: Path) -> None:
+    """Take out of a model's settings which folder it was read from: it says nothing to others."""
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    if settings.pop("_name_or_path", None) is not None:
+        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def replace(folder: Path) -> None:
