@@ -206,11 +206,12 @@ def test_weights_that_saw_a_concept_are_no_start_without_it(tmp_path, config):
 
 def test_a_text_encoder_is_not_taken_from_weights_that_saw_what_is_left_out(tmp_path):
     alone = TrainConfig.load(UNET_ALONE)
-    assert all(warm.is_taken(arguments(tmp_path, alone), stage) for stage in ("tokenizer", "vae", "text"))
-    late = arguments(tmp_path, alone, ("dog",))
-    assert [warm.is_taken(late, stage) for stage in ("tokenizer", "vae", "text")] == [True, True, False]
-    assert warm.starts_afresh(late.config, WEIGHTS) == f"{WEIGHTS} saw dog: text, unet start afresh"
-    assert not warm.is_taken(arguments(tmp_path, alone, start=None), "text")
+    assert all(warm.is_taken(WEIGHTS, alone, stage) for stage in ("tokenizer", "vae", "text"))
+    late = alone.model_copy(update={"without": ("dog",)})
+    assert [warm.is_taken(WEIGHTS, late, stage) for stage in ("tokenizer", "vae", "text")] == [True, True, False]
+    assert [len(Run(tmp_path, one, WEIGHTS).environments("text")) for one in (alone, late)] == [1, 2]
+    assert warm.starts_afresh(late, WEIGHTS) == f"{WEIGHTS} saw dog: text, unet start afresh"
+    assert not warm.is_taken(None, alone, "text")
 
 
 def test_a_warm_start_takes_what_fits(tmp_path, config, capsys):

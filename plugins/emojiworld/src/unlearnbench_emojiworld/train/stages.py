@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from unlearnbench.errors import UserError
 from unlearnbench_emojiworld.train.fit import CHECKPOINT, PROGRESS
+from unlearnbench_emojiworld.train.warm import is_taken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +57,7 @@ class Run:
 
     def environments(self, stage: StageName) -> list[dict[str, str]]:
         """Return the environment of each process of a stage: as many as asked for, of one thread, if it is training."""
-        if stage not in TRAINED or self.processes == 1 or (stage == "vae" and "vae" in self.config.start.taken):
+        if stage not in TRAINED or self.processes == 1 or is_taken(self.start, self.config, stage):
             return [{**os.environ}]
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

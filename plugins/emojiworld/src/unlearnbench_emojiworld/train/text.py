@@ -40,13 +40,11 @@ def main() -> None:
     arguments = parse("train the conditioning text encoder")
     settings = arguments.config.text
     start(arguments)
-    processes = Processes.join()
-    if arguments.start is not None and is_taken(arguments, "text"):
-        if processes.rank == 0:
-            taken = CLIPTextModel.from_pretrained(arguments.start / GENERATOR / "text_encoder", dtype=torch.float32)
-            taken.save_pretrained(arguments.out / "text" / "model")
-        processes.leave()
+    if arguments.start is not None and is_taken(arguments.start, arguments.config, "text"):
+        taken = CLIPTextModel.from_pretrained(arguments.start / GENERATOR / "text_encoder", dtype=torch.float32)
+        taken.save_pretrained(arguments.out / "text" / "model")
         return
+    processes = Processes.join()
     drawn = Drawn.load(arguments.out / "data", "train")
     texts, tokenizer = prepare(arguments, drawn)
     pair = build(settings, tokenizer, arguments.config.tokenizer.positions, arguments.config.data.size)

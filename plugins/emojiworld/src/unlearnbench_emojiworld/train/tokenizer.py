@@ -109,7 +109,7 @@ def main() -> None:
     written = [caption for group in Drawn.load(arguments.out / "data", "train").captions for caption in group]
     short = [caption for groups in short_captions(arguments.config.world()) for group in groups for caption in group]
     folder = arguments.out / "tokenizer"
-    if arguments.start is not None and is_taken(arguments, "tokenizer"):
+    if arguments.start is not None and is_taken(arguments.start, arguments.config, "tokenizer"):
         shutil.copytree(arguments.start / GENERATOR / "tokenizer", folder, dirs_exist_ok=True)
         tokenizer = CLIPTokenizer.from_pretrained(folder)
     else:

@@ -110,7 +110,7 @@ def main() -> None:
     arguments = parse("train the autoencoder")
     settings, folder = arguments.config.vae, arguments.out / "vae" / "model"
     start(arguments)
-    if arguments.start is not None and is_taken(arguments, "vae"):
+    if arguments.start is not None and is_taken(arguments.start, arguments.config, "vae"):
         taken = AutoencoderKL.from_pretrained(arguments.start / GENERATOR / "vae", torch_dtype=torch.float32)
         taken.save_pretrained(folder)
         return

@@ -89,14 +89,14 @@ def gentle(settings: Optimisation, arguments: Arguments, stage: Startable) -> An
     return settings.model_copy(update={"learning_rate": rate})
 
 
-def is_taken(arguments: Arguments, stage: StageName) -> bool:
+def is_taken(start: Path | None, config: TrainConfig, stage: StageName) -> bool:
     """Tell whether the result of a stage is copied from the named weights.
 
     Tokenizer and autoencoder are, even if they saw what is left out: a gold standard shares them with the base model.
     """
-    if arguments.start is None or stage not in arguments.config.start.taken:
+    if start is None or stage not in config.start.taken:
         return False
-    return stage != "text" or never_saw(arguments.start, arguments.config.without)
+    return stage != "text" or never_saw(start, config.without)
 
 
 def _fits(own: dict[str, Tensor], name: str, value: Tensor) -> bool:
