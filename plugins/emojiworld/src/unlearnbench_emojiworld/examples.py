@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unlearnbench_emojiworld.concept_files import BIASED, read_concepts
+from unlearnbench_emojiworld.concept_files import read_concepts
 from unlearnbench_emojiworld.world import World, rng_for
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from unlearnbench_emojiworld.captions import Caption
-    from unlearnbench_emojiworld.vocabulary import Planted
+    from unlearnbench_emojiworld.vocabulary import Group, Planted
     from unlearnbench_emojiworld.world import Split
 
 CAPTION_SEED = 1
 ATTRIBUTE_SEED = 3
 VARIANT_SEED = 4
-EVALUATED_WEIGHT = 2  # pictures of an evaluated subject or a profession for one of any other
+# Pictures of a subject for one of a general subject that no board evaluates. Near neighbours and harmful things look
+# alike and are drawn small, so they take the most to learn.
+WEIGHTS: dict[Group, int] = {"general": 1, "profession": 2, "neighbour": 3, "harmful": 3}
+EVALUATED_WEIGHT = 2
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,9 @@ class Examples:
     """All combinations of a world, gone through in order by index; the same index is always the same picture.
 
     A subject is drawn only on backgrounds that it can be seen on. Evaluated subjects and professions come twice as
-    often as others. A profession is drawn with the planted shares of its attributes in the split "train", with equal
-    shares in "heldout", and "balance" holds what training lacks of the rarer attribute, for judges.
+    often as other general subjects, near neighbours and harmful things three times. A profession is drawn with the
+    planted shares of its attributes in the split "train", with equal shares in "heldout", and "balance" holds what
+    training lacks of the rarer attribute, for judges.
 
     Args:
         world: what there is.
@@ -47,11 +51,11 @@ class Examples:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        often = {concept.id for folder in ("", BIASED) for concept in read_concepts(folder)}
+        evaluated = {concept.id for concept in read_concepts()}
         self._cells = [
             Cell(name, style, background)
-            for name in world.subjects
-            for _ in range(EVALUATED_WEIGHT if name in often else 1)
+            for name, subject in world.subjects.items()
+            for _ in range(EVALUATED_WEIGHT if name in evaluated else WEIGHTS[subject.group])
             for style in world.styles
             for background in world.visible[name, style]
         ]
