@@ -14,18 +14,43 @@ if TYPE_CHECKING:
 Augmentation = Literal["plain", "strong"]
 
 
+BENDS = 4  # random offsets along each side of a picture, between which a bend is smooth
+
+
 def shift(images: Tensor, numbers: np.random.Generator, zoom: float, move: float) -> Tensor:
     """Zoom by up to `zoom` either way and move by up to `move` of the frame; edges are repeated.
 
     images: [n, 3, h, w].
     """
+    return _sampled(images, _grid(images, numbers, zoom, move, turn=0.0))
+
+
+def bend(images: Tensor, numbers: np.random.Generator, zoom: float, move: float, turn: float, spread: float) -> Tensor:
+    """Zoom, move, turn by up to `turn` radians, and bend shapes smoothly, as a generator that draws unsurely does.
+
+    images: [n, 3, h, w]. spread: standard deviation of the bend's offsets as a share of half the frame.
+    """
+    count, _, height, width = images.shape
+    offsets = torch.from_numpy(numbers.normal(0.0, spread, (count, 2, BENDS, BENDS))).float()
+    smooth = F.interpolate(offsets, size=(height, width), mode="bicubic", align_corners=True)
+    return _sampled(images, _grid(images, numbers, zoom, move, turn) + smooth.permute(0, 2, 3, 1))
+
+
+def _grid(images: Tensor, numbers: np.random.Generator, zoom: float, move: float, turn: float) -> Tensor:
+    """Return where each pixel is taken from, -1 to 1 over the frame, [n, h, w, 2]."""
     count = len(images)
     scale = torch.from_numpy(1.0 + numbers.uniform(-zoom, zoom, count)).float()
     offset = torch.from_numpy(numbers.uniform(-move, move, (count, 2))).float()
+    angle = torch.from_numpy(numbers.uniform(-turn, turn, count)).float() if turn else torch.zeros(count)
     theta = torch.zeros(count, 2, 3)
-    theta[:, 0, 0] = theta[:, 1, 1] = scale
+    theta[:, 0, 0] = theta[:, 1, 1] = scale * angle.cos()
+    theta[:, 0, 1] = -scale * angle.sin()
+    theta[:, 1, 0] = scale * angle.sin()
     theta[:, :, 2] = offset
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    return F.affine_grid(theta, list(images.shape), align_corners=False)
+
+
+def _sampled(images: Tensor, grid: Tensor) -> Tensor:
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
@@ -52,10 +77,11 @@ def soften(images: Tensor, numbers: np.random.Generator) -> Tensor:
 
 
 def augment(images: Tensor, numbers: np.random.Generator, kind: Augmentation) -> Tensor:
-    """Change pictures a little ("plain": a small move) or much ("strong": colours, softness and noise too).
+    """Change pictures a little ("plain": a small move) or much ("strong": shapes, colours, softness and noise too).
 
     images: float32 [n, 3, h, w], -1 to 1; the result has the same form.
     """
     if kind == "plain":
         return shift(images, numbers, 0.05, 0.05)
-    return soften(colour(shift(images, numbers, 0.08, 0.08), numbers, 0.15), numbers)
+    bent = bend(images, numbers, zoom=0.1, move=0.08, turn=0.15, spread=0.06)
+    return soften(colour(bent, numbers, 0.15), numbers)

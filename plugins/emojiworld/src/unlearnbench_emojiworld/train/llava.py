@@ -40,6 +40,7 @@ COLUMNS = (("subject", 0), ("style", 1))
 LIKELY = 4  # classes that a picture looks most like, from which false questions are taken
 STYLE_SHARE = 0.375  # share of the questions that are about the style
 PLAIN_SHARE = 0.4  # share of the questions in the words that a judge is asked
+STRONG_SHARE = 0.75  # share of the pictures that are changed as much as generated ones differ from renders
 ASKED = 2  # one picture in so many is asked about: classification wants more pictures than answering
 HELDOUT_ASKED = 650  # pictures, spread over all: to ask each one about every class takes as long as training
 END_WEIGHT = 0.1  # of the loss of the end after an answer, which is soon learned
@@ -64,9 +65,9 @@ class Objective:
         chosen = batch.numbers.choice(len(self.chances), batch.size, p=self.chances)
         labels = self.drawn.labels[chosen]
         images = to_tensor(self.drawn.images[chosen])
-        half = len(images) // 2
-        images[:half] = augment(images[:half], batch.numbers, "strong")
-        images[half:] = augment(images[half:], batch.numbers, "plain")
+        strong = round(STRONG_SHARE * len(images))
+        images[:strong] = augment(images[:strong], batch.numbers, "strong")
+        images[strong:] = augment(images[strong:], batch.numbers, "plain")
         with mixed():
             features = self.student.features(images)
         loss, figures = torch.zeros(()), {}
