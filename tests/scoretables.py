@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from unlearnbench.results import CAPTIONS, PER_EDIT, SET_METRICS, validate
+from unlearnbench.results.table import CAPTIONS, PER_EDIT, SET_METRICS, validate
 
 Decide = Callable[[str, str, str, int, int], bool | None]
 

@@ -14,47 +14,26 @@ LAYERS = [
     {"spec", "progress", "words", "verdict", "leaks"},
     {"discovery", "plugins", "modelfiles"},
     {"suites", "store", "model", "edits", "sampling", "editing"},
-    {"concepts", "weights", "several"},
+    {"concepts", "weights", "run.several"},
     {"captions"},
-    {"request", "look", "responses"},
-    {"plan"},
-    {"effects", "faults"},
-    {"stages"},
-    {"machine"},
-    {"execute"},
-    {
-        "session",
-        "results",
-        "stats",
-        "resampling",
-        "significance",
-        "assemble",
-        "cost",
-        "testing",
-        "checks",
-        "lint",
-        "scaffold",
-    },
-    {"publish"},
-    {
-        "balance",
-        "cells",
-        "columns",
-        "comparison",
-        "gallery",
-        "losses",
-        "measures",
-        "merge",
-        "notes",
-        "published",
-        "ranking",
-        "board",
-    },
+    {"run.request", "run.look", "run.responses"},
+    {"run.plan"},
+    {"run.effects", "run.faults"},
+    {"run.stages"},
+    {"run.machine"},
+    {"run.execute"},
+    {"run.session", "run.cost", "results.table", "results.assemble", "stats", "testing", "checks", "lint", "scaffold"},
+    {"results.publish", "results.merge"},
+    {"published", "board"},
     {"calibration"},
     {"render"},
     {"cli"},
 ]
-TORCH = {"model", "look", "responses", "effects", "editing", "edits", "sampling", "stages", "testing", "checks"}
+SEVERAL = {"run", "results"}  # packages whose modules stand in different layers
+TORCH = {
+    "model", "editing", "edits", "sampling", "run.look", "run.responses", "run.effects", "run.stages", "testing",
+    "checks",
+}  # fmt: skip
 
 
 def modules():
@@ -62,8 +41,14 @@ def modules():
 
 
 def group(path):
-    relative = path.relative_to(CORE)
-    return relative.parts[0].removesuffix(".py")
+    """Return what of LAYERS a file belongs to; a package's docstring belongs to none."""
+    return named(list(path.relative_to(CORE).with_suffix("").parts))
+
+
+def named(parts):
+    if len(parts) > 1 and parts[0] in SEVERAL:
+        return None if parts[1] == "__init__" else ".".join(parts[:2])
+    return parts[0]
 
 
 def imported(path, *, inside_functions):
@@ -86,17 +71,16 @@ def imported(path, *, inside_functions):
 
 
 def test_every_module_has_a_layer():
-    assert {group(p) for p in modules()} == set().union(*LAYERS) | {"__init__"} & {group(p) for p in modules()}
+    assert {group(p) for p in modules()} - {None} == set().union(*LAYERS)
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: p.relative_to(CORE).as_posix())
 def test_modules_import_only_what_stands_before_them(path):
     rank = {name: number for number, layer in enumerate(LAYERS) for name in layer}
-    own = rank[group(path)]
+    own = rank.get(group(path), -1)
     for name in imported(path, inside_functions=False):
         if name.startswith("unlearnbench."):
-            other = name.split(".")[1]
-            assert rank.get(other, -1) <= own, f"{path.name} imports {name}"
+            assert rank.get(named(name.split(".")[1:]), -1) <= own, f"{path.name} imports {name}"
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: p.relative_to(CORE).as_posix())
@@ -109,7 +93,7 @@ def test_only_a_few_modules_import_torch(path):
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: p.relative_to(CORE).as_posix())
 def test_modules_are_small(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 350
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 330
 
 
 def test_the_core_knows_no_plugin_by_name():

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from tests.scoretables import score_table
-from unlearnbench.balance import Balance, noise_floor
-from unlearnbench.board import Identified, make_board
-from unlearnbench.resampling import label_array, unit_weights
-from unlearnbench.results import validate
+from unlearnbench.board.balance import Balance, noise_floor
+from unlearnbench.board.board import Identified
+from unlearnbench.board.make import make_board
+from unlearnbench.results.table import validate
+from unlearnbench.stats.resampling import label_array, unit_weights
 
 HALF = {"woman": 0.5, "man": 0.5}
 

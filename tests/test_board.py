@@ -5,13 +5,14 @@ import pandas as pd
 import pytest
 
 from tests.scoretables import fail, judge_edits, random_decide, score_table, unscore
-from unlearnbench import columns
-from unlearnbench.board import Board, Identified, make_board
-from unlearnbench.cells import OF_SETS
-from unlearnbench.columns import COLUMNS
+from unlearnbench.board import columns
+from unlearnbench.board.board import Board, Identified
+from unlearnbench.board.cells import OF_SETS
+from unlearnbench.board.columns import COLUMNS
+from unlearnbench.board.make import make_board
 from unlearnbench.errors import UserError
-from unlearnbench.results import CAPTION_METRICS
-from unlearnbench.stats import harmonic_mean, t_interval, wilson_interval
+from unlearnbench.results.table import CAPTION_METRICS
+from unlearnbench.stats.intervals import harmonic_mean, t_interval, wilson_interval
 
 MODEL = Identified(id="tiny-sd", fingerprint="ub1:" + "a" * 64)
 METHODS = ["unedited", "prompt-swap", "good", "middle", "bad"]

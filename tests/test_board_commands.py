@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.scoretables import fail, random_decide, score_table
-from unlearnbench.board import Board
-from unlearnbench.results import read_scores, write_scores
+from unlearnbench.board.board import Board
+from unlearnbench.results.table import read_scores, write_scores
 from unlearnbench.store import Store
 
 ROOT = Path(__file__).parents[1]

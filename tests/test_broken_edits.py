@@ -9,10 +9,10 @@ import torch
 
 from unlearnbench.api import EditPair, ForgetConcept, Method, Params, Request, Sampling
 from unlearnbench.edits import cpu_copy, read_edit, same_bits
-from unlearnbench.look import look
 from unlearnbench.progress import Reporter
+from unlearnbench.run.look import look
+from unlearnbench.run.stages import run_edit
 from unlearnbench.spec import EditTask, Origin
-from unlearnbench.stages import run_edit
 from unlearnbench.testing import tiny_model
 from unlearnbench.verdict import stored_verdict
 

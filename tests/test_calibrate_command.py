@@ -14,7 +14,7 @@ from unlearnbench.api import ConceptDataset, DataImage
 from unlearnbench.calibration.images import choose, digest_of, images_of, read_folder
 from unlearnbench.calibration.report import Calibration
 from unlearnbench.errors import PrerequisiteError, UserError
-from unlearnbench.results import write_scores
+from unlearnbench.results.table import write_scores
 from unlearnbench.store import Store
 from unlearnbench.testing.fakes import Letters
 

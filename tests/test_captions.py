@@ -10,14 +10,14 @@ import pytest
 
 from tests.scoretables import score_table
 from tests.test_set_evaluators import CODE, MODEL, table_of
-from unlearnbench.board import make_board
+from unlearnbench.board.columns import COLUMNS
+from unlearnbench.board.make import make_board
 from unlearnbench.captions import CaptionSet, read_captions
-from unlearnbench.columns import COLUMNS
-from unlearnbench.cost import estimate
 from unlearnbench.errors import UserError
 from unlearnbench.plugins import load_plugins
-from unlearnbench.results import CAPTION_METRICS, CAPTIONS, validate
-from unlearnbench.session import Session
+from unlearnbench.results.table import CAPTION_METRICS, CAPTIONS, validate
+from unlearnbench.run.cost import estimate
+from unlearnbench.run.session import Session
 from unlearnbench.store import Store
 
 TEXTS = ("a red house", "the sun on a beach", "two alphas in the sky", "a green tree")

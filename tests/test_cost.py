@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from unlearnbench.cost import describe, estimate
-from unlearnbench.execute import SerialExecutor
 from unlearnbench.plugins import load_plugins
 from unlearnbench.progress import Reporter
-from unlearnbench.session import ABSENT, Session
+from unlearnbench.run.cost import describe, estimate
+from unlearnbench.run.execute import SerialExecutor
+from unlearnbench.run.session import ABSENT, Session
 from unlearnbench.spec import Cost
 from unlearnbench.store import Store
 

@@ -15,13 +15,13 @@ import click
 import pytest
 
 from unlearnbench import api, hookspecs
-from unlearnbench.board import Board
-from unlearnbench.cells import Cell, Interval
+from unlearnbench.board.board import Board
+from unlearnbench.board.cells import Cell, Interval
+from unlearnbench.board.columns import COLUMNS
 from unlearnbench.cli import cli, main
-from unlearnbench.columns import COLUMNS
 from unlearnbench.errors import ExitCode
-from unlearnbench.execute import Reuse
-from unlearnbench.results import SCHEMA
+from unlearnbench.results.table import SCHEMA
+from unlearnbench.run.execute import Reuse
 from unlearnbench.spec import Column, Cost, EditTask, ModelSpec, Ref, SamplerSpec, SampleTask, ScoreTask, Suite
 
 ROOT = Path(__file__).parents[1]

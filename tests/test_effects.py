@@ -7,8 +7,8 @@ import torch
 
 from unlearnbench.api import EditPair, ForgetConcept, Request, Sampling
 from unlearnbench.edits import cpu_copy, same_bits
-from unlearnbench.effects import measure, rank
-from unlearnbench.responses import PAIRS, RETAIN, answers, prompts_of
+from unlearnbench.run.effects import measure, rank
+from unlearnbench.run.responses import PAIRS, RETAIN, answers, prompts_of
 from unlearnbench.testing import tiny_model
 
 PAIR = EditPair(prompt="a photo of a cat", target="a photo of a dog")

@@ -10,14 +10,14 @@ import pytest
 from pydantic import ValidationError
 
 from unlearnbench.api import EditPair
-from unlearnbench.assemble import assemble
 from unlearnbench.errors import UserError
-from unlearnbench.execute import SerialExecutor
 from unlearnbench.plugins import load_plugins
 from unlearnbench.progress import Reporter
-from unlearnbench.request import make_request
-from unlearnbench.results import validate
-from unlearnbench.session import Session
+from unlearnbench.results.assemble import assemble
+from unlearnbench.results.table import validate
+from unlearnbench.run.execute import SerialExecutor
+from unlearnbench.run.request import make_request
+from unlearnbench.run.session import Session
 from unlearnbench.spec import Ref, Retained, Suite
 from unlearnbench.store import Store
 from unlearnbench.suites import narrow

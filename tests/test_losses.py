@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from tests.scoretables import fail, score_table
 from tests.test_render import TextFiles
-from unlearnbench.board import Identified, make_board
+from unlearnbench.board.board import Identified
+from unlearnbench.board.losses import MOST, EditLoss, LossCurve, loss_curves, stored_losses, thinned
+from unlearnbench.board.make import make_board
 from unlearnbench.edits import EditFile, write_edit
-from unlearnbench.losses import MOST, EditLoss, LossCurve, loss_curves, stored_losses, thinned
 from unlearnbench.render import render
 from unlearnbench.render.losses import axis_of, short
 from unlearnbench.store import Store, write_json

@@ -9,14 +9,15 @@ import pytest
 from PIL import Image
 
 from tests.scoretables import fail, random_decide, score_table
-from unlearnbench.board import Identified, make_board
-from unlearnbench.cells import OF_SETS
-from unlearnbench.columns import COLUMNS
-from unlearnbench.gallery import Picture, pictures
-from unlearnbench.losses import EditLoss, LossCurve
+from unlearnbench.board.board import Identified
+from unlearnbench.board.cells import OF_SETS
+from unlearnbench.board.columns import COLUMNS
+from unlearnbench.board.gallery import Picture, pictures
+from unlearnbench.board.losses import EditLoss, LossCurve
+from unlearnbench.board.make import make_board
 from unlearnbench.published import table
 from unlearnbench.render import render
-from unlearnbench.results import CAPTION_METRICS
+from unlearnbench.results.table import CAPTION_METRICS
 from unlearnbench.store import Store, write_json
 
 METHODS = ("unedited", "prompt-swap", "alphaedit", "uce", "esd")

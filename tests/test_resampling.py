@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.scoretables import fail, random_decide, score_table, unscore
-from unlearnbench.cells import interval
-from unlearnbench.resampling import (
+from unlearnbench.board.cells import interval
+from unlearnbench.stats.intervals import LEVEL, harmonic_mean, linearised_harmonic_mean, percentile_interval, t_interval
+from unlearnbench.stats.resampling import (
     RATES,
     Labels,
     Weights,
@@ -21,7 +22,6 @@ from unlearnbench.resampling import (
     resample,
     unit_weights,
 )
-from unlearnbench.stats import LEVEL, harmonic_mean, linearised_harmonic_mean, percentile_interval, t_interval
 
 
 def incomplete_table() -> pd.DataFrame:

@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.scoretables import fail, score_table, unscore
-from unlearnbench import results
 from unlearnbench.errors import PrerequisiteError, UserError
-from unlearnbench.results import ADDED, SCHEMA, SCHEMA_VERSION, read_scores, validate, write_scores
+from unlearnbench.results import table as results
+from unlearnbench.results.table import ADDED, SCHEMA, SCHEMA_VERSION, read_scores, validate, write_scores
 
 
 @pytest.fixture

@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 
 from tests.scoretables import score_table
-from unlearnbench.board import Identified, make_board
-from unlearnbench.cells import OF_SETS
-from unlearnbench.columns import COLUMNS
+from unlearnbench.board.board import Identified
+from unlearnbench.board.cells import OF_SETS
+from unlearnbench.board.columns import COLUMNS
+from unlearnbench.board.make import make_board
 from unlearnbench.plugins import load_plugins
-from unlearnbench.publish import stored_results
-from unlearnbench.results import SET_METRICS, validate
-from unlearnbench.session import Session
+from unlearnbench.results.publish import stored_results
+from unlearnbench.results.table import SET_METRICS, validate
+from unlearnbench.run.session import Session
 from unlearnbench.spec import SetScoreTask
 from unlearnbench.store import Store
 

@@ -11,11 +11,11 @@ from unlearnbench.api import Sampling
 from unlearnbench.edits import same_bits
 from unlearnbench.plugins import load_plugins
 from unlearnbench.progress import Reporter
-from unlearnbench.request import make_request
-from unlearnbench.session import Session
-from unlearnbench.several import groups, joined, label_of, members, steps
+from unlearnbench.run.request import make_request
+from unlearnbench.run.session import Session
+from unlearnbench.run.several import groups, joined, label_of, members, steps
+from unlearnbench.run.stages import Skipped, run_edit
 from unlearnbench.spec import EditTask, Origin
-from unlearnbench.stages import Skipped, run_edit
 from unlearnbench.testing import Letters, Shift, ShiftParams, tiny_model
 
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unlearnbench.published import table
-from unlearnbench.significance import holm, pairwise, shared_ranks, tie_groups, wilcoxon
-from unlearnbench.stats import harmonic_mean
+from unlearnbench.stats.intervals import harmonic_mean
+from unlearnbench.stats.significance import holm, pairwise, shared_ranks, tie_groups, wilcoxon
 
 
 @settings(deadline=None, max_examples=15)  # the first imports scipy.stats; ties are permuted, which takes time

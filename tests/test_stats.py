@@ -9,8 +9,8 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unlearnbench import stats
-from unlearnbench.stats import (
+from unlearnbench.stats import intervals
+from unlearnbench.stats.intervals import (
     harmonic_mean,
     linearised_harmonic_mean,
     linearised_ratio,
@@ -113,6 +113,6 @@ def test_t_interval_is_cut_to_its_range():
 
 
 def test_stats_say_at_which_level_they_are():
-    assert stats.LEVEL == 0.95
+    assert intervals.LEVEL == 0.95
     narrow, wide = wilson_interval(5, 10, 0.5), wilson_interval(5, 10, 0.99)
     assert wide[0] < narrow[0] < 0.5 < narrow[1] < wide[1]

@@ -17,7 +17,7 @@ from unlearnbench.api import Attribute, Concept, DataImage, ForgetConcept, Model
 from unlearnbench.errors import UserError
 from unlearnbench.identity import canonical_json
 from unlearnbench.images import digest_pixels
-from unlearnbench.request import make_question, make_request
+from unlearnbench.run.request import make_question, make_request
 from unlearnbench.testing import Letters, Shift, ShiftParams
 
 SIZES = (Attribute(id="big", display="a big one", prompt="a big alpha", desired=0.5),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from unlearnbench.results import EFFECTS
+from unlearnbench.results.table import EFFECTS
 from unlearnbench.spec import Column
 from unlearnbench.verdict import NO_RESPONSE, TEXT_LOST, Effects, Verdict, stored_verdict, verdict_on
 

@@ -116,10 +116,10 @@ def measure(method: str, model: Model) -> Row:
     """
     import torch
 
-    from unlearnbench.plan import check_params
     from unlearnbench.plugins import load_plugins
+    from unlearnbench.run.plan import check_params
+    from unlearnbench.run.stages import run_edit
     from unlearnbench.spec import EditTask
-    from unlearnbench.stages import run_edit
 
     setting, entry = SETTINGS[method], load_plugins().methods.get(method)
     params = check_params(entry.load_params(), setting.params, method)
@@ -162,7 +162,7 @@ def measure(method: str, model: Model) -> Row:
 def text_request() -> Request:
     """Return the request to forget a concept by its prompts."""
     from unlearnbench.plugins import load_plugins
-    from unlearnbench.request import make_request
+    from unlearnbench.run.request import make_request
 
     request = make_request(load_plugins().datasets.get(DATASET).load()(), [CONCEPT])
     return request.model_copy(update={"retain": request.retain[::RETAIN_EVERY]})

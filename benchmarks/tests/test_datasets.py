@@ -8,7 +8,7 @@ from itertools import permutations
 
 import pytest
 
-from unlearnbench.request import make_request
+from unlearnbench.run.request import make_request
 from unlearnbench.suites import find_concept
 from unlearnbench.words import names
 from unlearnbench_suites import datasets

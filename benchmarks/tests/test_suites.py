@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import unlearnbench_emojiworld
-from unlearnbench.cost import estimate
 from unlearnbench.plugins import load_plugins
-from unlearnbench.session import Session
+from unlearnbench.run.cost import estimate
+from unlearnbench.run.session import Session
 
 IMAGES = {
     "core20": 8000,

@@ -7,10 +7,10 @@ import tomllib
 
 import pytest
 
-from unlearnbench.board import Failure, Identified
-from unlearnbench.cells import Cell
-from unlearnbench.plan import check_params
+from unlearnbench.board.board import Failure, Identified
+from unlearnbench.board.cells import Cell
 from unlearnbench.plugins import load_plugins
+from unlearnbench.run.plan import check_params
 from unlearnbench.spec import Origin
 from unlearnbench.store import Store
 from unlearnbench.testing.shift import Shift

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from unlearnbench.api import Frozen
 from unlearnbench.identity import seed_of
-from unlearnbench.stats import LEVEL, percentile_interval
+from unlearnbench.stats.intervals import LEVEL, percentile_interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
-    from unlearnbench.stats import Floats
+    from unlearnbench.stats.intervals import Floats
 
 DRAWS: Final = 2000
 Part = Literal["all", "concept", "method"]

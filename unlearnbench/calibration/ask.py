@@ -14,7 +14,7 @@ from unlearnbench.api import Question, Sample
 from unlearnbench.calibration.images import digest_of
 from unlearnbench.discovery import Sink, one_line
 from unlearnbench.errors import PrerequisiteError, UserError
-from unlearnbench.machine import load_judge
+from unlearnbench.run.machine import load_judge
 from unlearnbench.spec import CalibrationTask
 from unlearnbench.store import write_json
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from unlearnbench.calibration.images import Truth
-    from unlearnbench.plan import Judge
     from unlearnbench.progress import Reporter
+    from unlearnbench.run.plan import Judge
     from unlearnbench.store import Store
 
 ANSWERS = "answers.json"

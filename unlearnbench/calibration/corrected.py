@@ -10,7 +10,7 @@ from pydantic import Field
 
 from unlearnbench.api import Frozen
 from unlearnbench.calibration.prevalence import lang_reiczigel, rogan_gladen
-from unlearnbench.stats import LEVEL, t_interval
+from unlearnbench.stats.intervals import LEVEL, t_interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from scipy import special
 
-from unlearnbench.stats import LEVEL
+from unlearnbench.stats.intervals import LEVEL
 
 if TYPE_CHECKING:
     from unlearnbench.calibration.rates import Rate

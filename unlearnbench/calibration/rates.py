@@ -9,7 +9,7 @@ from pydantic import Field
 from scipy import stats as distributions
 
 from unlearnbench.api import ConceptKind, Frozen
-from unlearnbench.stats import LEVEL, wilson_interval
+from unlearnbench.stats.intervals import LEVEL, wilson_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike
 
-    from unlearnbench.stats import Floats
+    from unlearnbench.stats.intervals import Floats
 
 BINS: Final = 10
 JUDGEABLE: Final = 0.5

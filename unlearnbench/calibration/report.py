@@ -14,16 +14,16 @@ from unlearnbench.calibration.corrected import Corrected, CorrectedMethod, corre
 from unlearnbench.calibration.images import Part, Truth, choose
 from unlearnbench.calibration.rates import Bin, ConceptCalibration, measure, pooled
 from unlearnbench.errors import PrerequisiteError
-from unlearnbench.publish import stored_results
-from unlearnbench.request import make_question
-from unlearnbench.stats import LEVEL
+from unlearnbench.results.publish import stored_results
+from unlearnbench.run.request import make_question
+from unlearnbench.stats.intervals import LEVEL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from unlearnbench.api import ConceptDataset, DataImage
-    from unlearnbench.plan import Judge
     from unlearnbench.progress import Reporter
+    from unlearnbench.run.plan import Judge
     from unlearnbench.spec import Suite
     from unlearnbench.store import Store
 

@@ -13,7 +13,7 @@ from unlearnbench.checks.outcome import Failed, Skipped, demand
 from unlearnbench.checks.run import Check
 from unlearnbench.checks.spec import SPEC, check_parameters_have_defaults, check_target
 from unlearnbench.edits import EditFile, read_edit, same_bits, write_edit
-from unlearnbench.look import differences
+from unlearnbench.run.look import differences
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from unlearnbench.checks.observation import Observation, Shape
     from unlearnbench.checks.subject import Subject
     from unlearnbench.leaks import Group
-    from unlearnbench.look import Look
+    from unlearnbench.run.look import Look
 
 
 def check_edit(subject: Subject) -> None:

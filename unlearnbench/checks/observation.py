@@ -15,9 +15,9 @@ from unlearnbench.checks.outcome import Skipped
 from unlearnbench.checks.writes import watched
 from unlearnbench.edits import cpu_copy, same_bits
 from unlearnbench.leaks import Leak, contained
-from unlearnbench.look import Look, look
 from unlearnbench.progress import Reporter
-from unlearnbench.stages import HarnessContext
+from unlearnbench.run.look import Look, look
+from unlearnbench.run.stages import HarnessContext
 from unlearnbench.testing.models import tiny_model
 
 if TYPE_CHECKING:

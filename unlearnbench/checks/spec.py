@@ -15,8 +15,8 @@ from unlearnbench.api import ConceptDataset, Evaluator, Method, Params, SetEvalu
 from unlearnbench.checks.outcome import Failed, Skipped, demand
 from unlearnbench.checks.run import Check
 from unlearnbench.identity import canonical_json
-from unlearnbench.plan import CONTROLS
 from unlearnbench.plugins import load_plugins
+from unlearnbench.run.plan import CONTROLS
 
 if TYPE_CHECKING:
     from unlearnbench.checks.subject import Subject

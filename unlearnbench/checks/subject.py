@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from unlearnbench.checks.outcome import Failed, Kind
 from unlearnbench.checks.package import package_plugins
 from unlearnbench.errors import UserError
-from unlearnbench.plan import check_params
 from unlearnbench.plugins import Plugins, load_plugins, unknown
+from unlearnbench.run.plan import check_params
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping

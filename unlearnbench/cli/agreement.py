@@ -12,7 +12,7 @@ from unlearnbench.cli.leaderboard import write
 from unlearnbench.cli.options import open_store, store_option
 from unlearnbench.errors import PrerequisiteError, UserError
 from unlearnbench.identity import digest, short
-from unlearnbench.publish import PROTOCOL, stored_results
+from unlearnbench.results.publish import PROTOCOL, stored_results
 from unlearnbench.suites import DEFAULT_SUITE
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def judged(sources: tuple[str, ...], store: Store) -> dict[str, pd.DataFrame]:
     """
     import pandas as pd
 
-    from unlearnbench.results import read_scores
+    from unlearnbench.results.table import read_scores
 
     parts: dict[tuple[str, str], list[pd.DataFrame]] = {}
     for folder, files in _files(sources, store):

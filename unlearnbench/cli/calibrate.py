@@ -65,7 +65,7 @@ def calibrate_command(
     from unlearnbench.cli.progress import reporter
     from unlearnbench.errors import UserError
     from unlearnbench.plugins import load_plugins
-    from unlearnbench.session import find_judge
+    from unlearnbench.run.session import find_judge
     from unlearnbench.suites import find_concept, load_suite
 
     plugins = load_plugins()

@@ -106,9 +106,9 @@ def _summary(entry: Entry[Any]) -> dict[str, Any]:
 def show_command(name: str, as_json: bool) -> None:
     """Show one method, evaluator, data set, model, suite or concept, or the header of an edit FILE."""
     if name.endswith(".safetensors"):
+        from unlearnbench.board.losses import loss_curves
         from unlearnbench.edits import read_edit
-        from unlearnbench.losses import loss_curves
-        from unlearnbench.stages import plain
+        from unlearnbench.run.stages import plain
 
         edit = read_edit(Path(name))
         facts = {k: v for k, v in vars(edit).items() if k != "tensors"}

@@ -15,7 +15,7 @@ from unlearnbench.suites import DEFAULT_SUITE
 if TYPE_CHECKING:
     import pandas as pd
 
-    from unlearnbench.comparison import Difference
+    from unlearnbench.board.comparison import Difference
 
 FORMATS = ("rich", "md", "json")
 DRAWS = 2000
@@ -70,11 +70,11 @@ def compared(scores: pd.DataFrame, first: str, second: str) -> list[Difference]:
     Raises:
         UserError: there is no such row, or the scores are those of several judges.
     """
-    from unlearnbench.board import one_protocol, only_judge
-    from unlearnbench.comparison import difference
-    from unlearnbench.measures import COMPOSITES, Measures
+    from unlearnbench.board.comparison import difference
+    from unlearnbench.board.make import one_protocol, only_judge
+    from unlearnbench.board.measures import COMPOSITES, Measures
     from unlearnbench.plugins import unknown
-    from unlearnbench.stats import LEVEL
+    from unlearnbench.stats.intervals import LEVEL
 
     scores, _ = only_judge(one_protocol(scores), None)
     rows = sorted(str(method) for method in scores["method"].unique())
@@ -88,7 +88,7 @@ def compared(scores: pd.DataFrame, first: str, second: str) -> list[Difference]:
 
 
 def _notes(found: list[Difference]) -> list[str]:
-    from unlearnbench.cells import SMALL
+    from unlearnbench.board.cells import SMALL
 
     first, second = found[0].first, found[0].second
     notes = [

@@ -72,8 +72,8 @@ def edit_command(
     """Edit a model and write what changed. Exits with 1 if the verdict on the edit is not ok."""
     from unlearnbench.model import load_model
     from unlearnbench.modelfiles import fingerprint_folder, local_folder, resolve_folder
-    from unlearnbench.plan import check_params
     from unlearnbench.plugins import load_plugins
+    from unlearnbench.run.plan import check_params
     from unlearnbench.spec import EditTask, ModelSpec
 
     plugins = load_plugins()
@@ -99,7 +99,7 @@ def edit_command(
         model=fingerprint_folder(folder), seed=seed, dtype=dtype, reads=dict(values.reads(request)),
     )  # fmt: skip
     runner = entry.load()(values)
-    from unlearnbench.stages import Skipped, resolve_device, run_edit
+    from unlearnbench.run.stages import Skipped, resolve_device, run_edit
 
     loaded = load_model(spec, folder, resolve_device(device), dtype)
     from unlearnbench.cli.progress import reporter
@@ -157,7 +157,7 @@ def make_words_request(concepts: Sequence[str], target: str | None, kind: Any, t
 
 def _dataset_request(plugins: Any, dataset: str, concepts: Sequence[str], target: str | None, task: Any) -> Request:
     """Return the request of the data set, with another target if one is given."""
-    from unlearnbench.request import make_request
+    from unlearnbench.run.request import make_request
     from unlearnbench.suites import find_concept
 
     data = plugins.datasets.get(dataset).load()()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from unlearnbench.cli.leaderboard import find, make
+from unlearnbench.cli.leaderboard import find
 from unlearnbench.cli.options import open_store, store_option
 from unlearnbench.errors import ExitCode, UserError
 from unlearnbench.identity import short
@@ -15,7 +15,7 @@ from unlearnbench.spec import Column
 from unlearnbench.suites import DEFAULT_SUITE
 
 if TYPE_CHECKING:
-    from unlearnbench.board import Board, Row
+    from unlearnbench.board.board import Board, Row
 
 
 @click.command("gate")
@@ -36,12 +36,14 @@ def gate_command(
 ) -> int:
     """Exit with 1 if METHOD is worse than its baseline by more than a limit, or lacks scores."""
     results = find(open_store(store_root), suite, protocol)
-    board = make(results, results.scores())
+    from unlearnbench.board.measured import board_of
+
+    board = board_of(results, results.scores())
     column = column or board.rank_by
     now = _row(board, method)
     file = Path(baseline)
     before = _row(_read(file, board), method) if file.is_file() else _row(board, baseline)
-    from unlearnbench.columns import COLUMNS
+    from unlearnbench.board.columns import COLUMNS
     from unlearnbench.render.text import number, remarks
 
     info = COLUMNS[column]
@@ -74,7 +76,7 @@ def _read(path: Path, current: Board) -> Board:
     """Read a board as json; refuse one that was measured otherwise."""
     from pydantic import ValidationError
 
-    from unlearnbench.board import Board
+    from unlearnbench.board.board import Board
 
     again = "write it anew with `unlearnbench leaderboard --format json -o FILE`"
     try:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from unlearnbench.cli.options import FORMATS, open_store, store_option
 from unlearnbench.errors import PrerequisiteError
 from unlearnbench.identity import short
-from unlearnbench.publish import Results, StoredRetained, stored_results
-from unlearnbench.spec import Column
+from unlearnbench.results.publish import Results, stored_results
 from unlearnbench.store import Store, replace_text
 from unlearnbench.suites import DEFAULT_SUITE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import pandas as pd
-
-    from unlearnbench.board import Board
 
 VIEWS = ("method", "concept", "kind", "prompt-kind")
 
@@ -93,14 +89,15 @@ def show_board(
     Raises:
         PrerequisiteError: the file cannot be written.
     """
+    from unlearnbench.board.measured import board_of
     from unlearnbench.render import render
 
     scores = results.scores()
-    board = make(results, scores, tables)
+    board = board_of(results, scores, tables)
     shown, curves = [], []
     if form == "html":
-        from unlearnbench.gallery import pictures
-        from unlearnbench.losses import stored_losses
+        from unlearnbench.board.gallery import pictures
+        from unlearnbench.board.losses import stored_losses
 
         store = Store(results.folder.parents[2])
         hidden = () if show_sensitive else results.suite.sensitive
@@ -129,91 +126,3 @@ def write(text: str, output: Path | None) -> None:
         replace_text(output, text)
     except OSError as error:
         raise PrerequisiteError(f"cannot write {output}: {error.strerror}", "name another file with -o") from error
-
-
-def _of_retained(retain: StoredRetained) -> list[str]:
-    """Tell if concepts that are not forgotten are sampled less than the others."""
-    parts = [] if retain.seed is None else [f"sampling seed {retain.seed} alone"]
-    if len(retain.prompts) == 1:
-        parts.append(f"{retain.prompts[0]} prompts alone")
-    return [f"Retained concepts: {' and '.join(parts)}."] if parts else []
-
-
-def make(results: Results, scores: pd.DataFrame, tables: Sequence[str] = ()) -> Board:
-    """Return the board of one protocol.
-
-    Args:
-        results: where the scores are from.
-        scores: its scores table.
-        tables: names of published tables to stand beside it.
-
-    Raises:
-        UserError: there is no such published table, or the scores make no board.
-    """
-    from unlearnbench.board import Identified, make_board
-    from unlearnbench.cells import OF_SETS
-    from unlearnbench.plugins import load_plugins
-    from unlearnbench.published import table
-    from unlearnbench.results import CAPTION_METRICS, CONTROL
-
-    suite, fields = results.suite, results.fields
-    model = Identified(id=suite.model.id, fingerprint=fields["model"])
-    sampler, judge = fields["sampler"], fields["judge"]
-    seeds = ", ".join(str(seed) for seed in suite.seeds)
-    settings = ", ".join(f"{name} {value}" for name, value in sorted(judge["params"].items()))
-    sampled = f"{sampler['scheduler']}, {sampler['steps']} steps, guidance scale {sampler['guidance']:g}"
-    plural = "s" if len(suite.seeds) > 1 else ""
-    notes = [
-        f"Sampler: {sampled}, sampling seed{plural} {seeds}.",
-        *_of_retained(suite.retain),
-        f"Judge: {judge['name']} ({settings}).",
-    ]
-    presets = {}
-    for method, preset in sorted(suite.presets.items()):
-        if (scores["plugin"] == method).any():
-            presets[method] = ", ".join(f"{name} {value}" for name, value in sorted(preset.items()))
-            notes.append(f"The suite sets for {method}: {presets[method]}.")
-    comparer = fields.get("set_evaluator")
-    if comparer:
-        values = ", ".join(f"{name} {value}" for name, value in sorted(comparer["params"].items()))
-        notes.insert(2, f"Set evaluator: {comparer['name']} ({values}).")
-    captions = fields.get("captions")
-    if captions:
-        notes.insert(3, f"Captions: {captions['images']} of {captions['display']}, sampling seed {captions['seed']}.")
-    families = scores.loc[scores["family"] != CONTROL, ["method", "family"]].drop_duplicates()
-    provenance = {
-        "suite": f"{suite.name}, version {suite.version}",
-        "data set": suite.dataset,
-        "sampler": sampled,
-        "sampling seeds": seeds,
-        "weights kept in": str(fields["dtype"]),
-        "judge's package": f"{judge['origin']['distribution']} {judge['origin']['version']}",
-        "judge's settings": settings,
-        **({"set evaluator's settings": values} if comparer else {}),
-        **{f"{row.method}'s package": str(row.family) for row in families.itertuples()},
-        **{f"{method}'s settings": f"{values} (of the suite)" for method, values in presets.items()},
-    }
-    known: tuple[Column, ...] = get_args(Column)  # another version may know others
-    columns = [column for column in known if column in suite.columns]
-    columns.sort(key=suite.columns.index)
-    if comparer and not set(columns) & OF_SETS:  # it was asked for on the command line
-        columns += [column for column in known if column in OF_SETS and _holds(scores, column)]
-    if captions and not set(columns) & set(CAPTION_METRICS):
-        columns += [column for column in known if column in CAPTION_METRICS and _holds(scores, column)]
-    ranks = [column for column in known if column == suite.rank_by]
-    return make_board(
-        scores,
-        title=suite.title,
-        columns=columns or ["harmonic_mean"],
-        model=model,
-        rank_by=ranks[0] if ranks else "harmonic_mean",
-        notes=notes,
-        controls={e.spec.name: e.spec.summary for e in load_plugins().methods if e.spec.control},
-        provenance=provenance,
-        published=[table(name) for name in tables],
-    )
-
-
-def _holds(scores: pd.DataFrame, column: Column) -> bool:
-    """Return whether a set evaluator gave values for a column."""
-    return bool(scores[column.removesuffix("_forgotten")].notna().any())

@@ -18,7 +18,7 @@ def merge_command(sources: tuple[Path, ...], store_root: Path | None) -> int:
 
     A SOURCE is another store, a folder v1/results/<protocol> of one, or a scores table in such a folder.
     """
-    from unlearnbench.merge import merge
+    from unlearnbench.results.merge import merge
 
     store = open_store(store_root)
     done = merge(sources, store)

@@ -98,7 +98,7 @@ def run_command(
     or an edit is not ok; the verdict on a control's edit does not count.
     """
     from unlearnbench.plugins import load_plugins
-    from unlearnbench.session import Session
+    from unlearnbench.run.session import Session
 
     if control and not weights:
         raise UserError("--control is about a row of --weights, and there is none", "name the weights with --weights")
@@ -123,14 +123,14 @@ def run_command(
     plan = session.plan(methods, seed=seed, dtype=dtype, weights=weights, label=label, control=control)
     store = open_store(store_root)
     if dry_run:
-        from unlearnbench.cost import describe
+        from unlearnbench.run.cost import describe
 
         click.echo(describe(plan, store if session.complete else None))
         return ExitCode.OK
     from unlearnbench.cli.leaderboard import show_board
     from unlearnbench.cli.progress import reporter
-    from unlearnbench.execute import SerialExecutor
-    from unlearnbench.publish import publish
+    from unlearnbench.results.publish import publish
+    from unlearnbench.run.execute import SerialExecutor
 
     machine = session.machine(device=device, dtype=dtype, batch_size=batch_size)
     run = SerialExecutor(plan, store, machine, reporter(), reuse).execute()

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from unlearnbench.board import Board
-    from unlearnbench.gallery import Picture
-    from unlearnbench.losses import EditLoss
+    from unlearnbench.board.board import Board
+    from unlearnbench.board.gallery import Picture
+    from unlearnbench.board.losses import EditLoss
 
 Format = Literal["rich", "md", "html", "latex", "json", "csv"]
 View = Literal["method", "concept", "kind", "prompt-kind"]

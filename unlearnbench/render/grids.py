@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unlearnbench.columns import COLUMNS
+from unlearnbench.board.columns import COLUMNS
 from unlearnbench.render.text import interval_of, marks, number, p_value, status_of, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from unlearnbench.board import Board, Row
-    from unlearnbench.cells import Cell
-    from unlearnbench.columns import ColumnInfo
-    from unlearnbench.comparison import Difference
+    from unlearnbench.board.board import Board, Row
+    from unlearnbench.board.cells import Cell
+    from unlearnbench.board.columns import ColumnInfo
+    from unlearnbench.board.comparison import Difference
     from unlearnbench.published import PublishedTable
 
 

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from unlearnbench.board.measures import BOUNDS
 from unlearnbench.identity import short
-from unlearnbench.measures import BOUNDS
-from unlearnbench.plan import PROMPT_SWAP, UNEDITED
 from unlearnbench.render import grids, plots, text
 from unlearnbench.render import losses as loss_figures
-from unlearnbench.several import members
+from unlearnbench.run.plan import PROMPT_SWAP, UNEDITED
+from unlearnbench.run.several import members
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from unlearnbench.board import Board, Row
-    from unlearnbench.cells import Cell
-    from unlearnbench.columns import ColumnInfo
-    from unlearnbench.gallery import Picture
-    from unlearnbench.losses import EditLoss
+    from unlearnbench.board.board import Board, Row
+    from unlearnbench.board.cells import Cell
+    from unlearnbench.board.columns import ColumnInfo
+    from unlearnbench.board.gallery import Picture
+    from unlearnbench.board.losses import EditLoss
 
 _COLOURS: Final = 8
 _TEMPLATES: Final = "templates"
@@ -81,8 +81,8 @@ def to_html(board: Board, pictures: Sequence[Picture] = (), losses: Sequence[Edi
 
     Args:
         board: the board.
-        pictures: images to show, as `unlearnbench.gallery.pictures` returns them.
-        losses: curves to show, as `unlearnbench.losses.stored_losses` returns them.
+        pictures: images to show, as `unlearnbench.board.gallery.pictures` returns them.
+        losses: curves to show, as `unlearnbench.board.losses.stored_losses` returns them.
     """
     script = asset("board.js")
     colours = _colours(board)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
-from unlearnbench.losses import thinned
+from unlearnbench.board.losses import thinned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from unlearnbench.board import Board
-    from unlearnbench.losses import EditLoss, LossCurve, Point
+    from unlearnbench.board.board import Board
+    from unlearnbench.board.losses import EditLoss, LossCurve, Point
 
 WIDTH: Final = 300
 HEIGHT: Final = 200

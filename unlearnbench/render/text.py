@@ -7,15 +7,15 @@ import unicodedata
 from typing import TYPE_CHECKING, Final
 
 from unlearnbench.identity import short
-from unlearnbench.several import members
-from unlearnbench.stats import wilson_interval
+from unlearnbench.run.several import members
+from unlearnbench.stats.intervals import wilson_interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from unlearnbench.board import Board, ConceptRow, Identified, Row
-    from unlearnbench.cells import Cell
-    from unlearnbench.columns import ColumnInfo
+    from unlearnbench.board.board import Board, ConceptRow, Identified, Row
+    from unlearnbench.board.cells import Cell
+    from unlearnbench.board.columns import ColumnInfo
     from unlearnbench.published import PublishedTable
 
 _ROLES: Final = ("forget", "retain")

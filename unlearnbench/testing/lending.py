@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from unlearnbench.progress import Reporter
-from unlearnbench.stages import HarnessContext
+from unlearnbench.run.stages import HarnessContext
 
 if TYPE_CHECKING:
     from unlearnbench.api import Method, Request

@@ -7,7 +7,7 @@ import torch
 
 from unlearnbench.api import EditPair
 from unlearnbench.plugins import load_plugins
-from unlearnbench.request import make_request
+from unlearnbench.run.request import make_request
 from unlearnbench.testing import try_edit
 from unlearnbench_controls.non_word import NonWord, renamed, without_concepts
 from unlearnbench_controls.params import NonWordParams

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from unlearnbench.api import EditPair, ForgetConcept
 from unlearnbench.errors import UserError
-from unlearnbench.plan import check_params
+from unlearnbench.run.plan import check_params
 from unlearnbench.sampling import sample
 from unlearnbench.spec import SamplerSpec
 from unlearnbench.testing import edit_context, tiny_model

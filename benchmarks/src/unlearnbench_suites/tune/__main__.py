@@ -14,10 +14,10 @@ import click
 
 from unlearnbench.cli.options import open_store, store_option
 from unlearnbench.cli.progress import reporter
-from unlearnbench.cost import describe
 from unlearnbench.errors import PrerequisiteError, UserError
 from unlearnbench.plugins import load_plugins, unknown
-from unlearnbench.session import Session
+from unlearnbench.run.cost import describe
+from unlearnbench.run.session import Session
 from unlearnbench_suites.tune.report import markdown
 from unlearnbench_suites.tune.settings import SETTINGS, read_tuning
 from unlearnbench_suites.tune.trials import plan_trials, run_trials

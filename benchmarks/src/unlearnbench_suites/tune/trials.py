@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from unlearnbench.board import Identified, make_board
-from unlearnbench.execute import SerialExecutor
+from unlearnbench.board.board import Identified
+from unlearnbench.board.make import make_board
 from unlearnbench.modelfiles import fingerprint_folder
-from unlearnbench.plan import CONTROLS, make_plan
-from unlearnbench.publish import publish
+from unlearnbench.results.publish import publish
+from unlearnbench.run.execute import SerialExecutor
+from unlearnbench.run.plan import CONTROLS, make_plan
 from unlearnbench.spec import Ref
 from unlearnbench_suites.tune.report import SHOWN, Report, Trial, choose, setting_name
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from unlearnbench.board import Row
-    from unlearnbench.plan import Plan
+    from unlearnbench.board.board import Row
     from unlearnbench.progress import Reporter
-    from unlearnbench.session import Session
+    from unlearnbench.run.plan import Plan
+    from unlearnbench.run.session import Session
     from unlearnbench.store import Store
     from unlearnbench_suites.tune.settings import Tuning
 

@@ -9,8 +9,8 @@ from pydantic import Field
 from unlearnbench.api import Params
 from unlearnbench.errors import UserError
 from unlearnbench.identity import digest
-from unlearnbench.plan import check_params
 from unlearnbench.plugins import load_plugins
+from unlearnbench.run.plan import check_params
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from unlearnbench.errors import UserError
 from unlearnbench.model import load_model
 from unlearnbench.plugins import load_plugins
-from unlearnbench.session import Session
-from unlearnbench.stages import load_edit, resolve_device
+from unlearnbench.run.session import Session
+from unlearnbench.run.stages import load_edit, resolve_device
 from unlearnbench.store import Store, default_root
 from unlearnbench_memorisation.loss import image_losses, membership_auc
 

@@ -31,7 +31,7 @@ from unlearnbench_emojiworld.world import World
 
 if TYPE_CHECKING:
     from unlearnbench.api import Task
-    from unlearnbench.session import Session
+    from unlearnbench.run.session import Session
     from unlearnbench_emojiworld.gates.instrument import Generator
     from unlearnbench_emojiworld.vocabulary import Group
 

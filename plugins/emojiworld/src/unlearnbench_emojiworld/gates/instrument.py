@@ -13,9 +13,9 @@ import torch
 from unlearnbench.api import Sample
 from unlearnbench.model import load_model
 from unlearnbench.plugins import load_plugins
-from unlearnbench.request import make_question
+from unlearnbench.run.request import make_question
+from unlearnbench.run.session import Session
 from unlearnbench.sampling import sample
-from unlearnbench.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

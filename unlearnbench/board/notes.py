@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from unlearnbench.cells import SMALL, make_cell
-from unlearnbench.columns import COLUMNS
-from unlearnbench.measures import BOUNDS
-from unlearnbench.plan import PROMPT_SWAP, UNEDITED
+from unlearnbench.board.cells import SMALL, make_cell
+from unlearnbench.board.columns import COLUMNS
+from unlearnbench.board.measures import BOUNDS
+from unlearnbench.run.plan import PROMPT_SWAP, UNEDITED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from unlearnbench.measures import Measures
-    from unlearnbench.ranking import Ranking
+    from unlearnbench.board.measures import Measures
+    from unlearnbench.board.ranking import Ranking
 
 
 def board_notes(measures: Measures, ranking: Ranking, draws: int, controls: Mapping[str, str]) -> list[str]:

@@ -20,9 +20,9 @@ from unlearnbench.verdict import Verdict, stored_verdict
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from unlearnbench.machine import Machine
-    from unlearnbench.plan import Plan
     from unlearnbench.progress import Reporter
+    from unlearnbench.run.machine import Machine
+    from unlearnbench.run.plan import Plan
     from unlearnbench.store import Stage, Store
 
 Reuse = Literal["missing", "never", "only"]
@@ -122,7 +122,7 @@ class SerialExecutor:
         except PrerequisiteError:
             raise  # the store or the model itself: nothing that follows could go well
         except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin may raise anything, and must not end the run
-            from unlearnbench.stages import Skipped
+            from unlearnbench.run.stages import Skipped
 
             if isinstance(error, Skipped):
                 self.run.outcomes[key] = Outcome(stage, key, "skipped", str(error))
@@ -154,7 +154,7 @@ class SerialExecutor:
             model = self.machine.model  # what goes wrong in loading is no failure of a method: it ends the run
             with self._task("edit", key, labels[key]) as folder:
                 if folder is not None:
-                    from unlearnbench.stages import run_edit
+                    from unlearnbench.run.stages import run_edit
 
                     entry = methods[key]
                     method = entry.load()(entry.load_params().model_validate(task.params))
@@ -209,7 +209,7 @@ class SerialExecutor:
 
     def _sample_edit(self, edit: str | None, keys: list[str], labels: dict[str, str]) -> None:
         """Sample everything that one edited model is asked for, with the weights applied once."""
-        from unlearnbench.stages import load_edit, run_sample
+        from unlearnbench.run.stages import load_edit, run_sample
 
         sampling = None
         with self.machine.model.edited() as model:
@@ -244,7 +244,7 @@ class SerialExecutor:
                 wanted.append(key)
         if not wanted:
             return
-        from unlearnbench.stages import run_score
+        from unlearnbench.run.stages import run_score
 
         self.reporter.begin("score", len(wanted), "tasks")
         evaluator = self.machine.judge(self.plan.judge)
@@ -267,7 +267,7 @@ class SerialExecutor:
                 wanted.append(key)
         if not wanted or self.plan.comparer is None:
             return
-        from unlearnbench.stages import run_comparison
+        from unlearnbench.run.stages import run_comparison
 
         self.reporter.begin("compare", len(wanted), "tasks")
         evaluator = self.machine.judge(self.plan.comparer)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from unlearnbench.assemble import assemble
 from unlearnbench.errors import UserError
 from unlearnbench.identity import digest, short
-from unlearnbench.results import read_scores, write_scores
+from unlearnbench.results.assemble import assemble
+from unlearnbench.results.table import read_scores, write_scores
 from unlearnbench.store import Store, replace_text
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from unlearnbench.execute import Run
-    from unlearnbench.plan import Plan
+    from unlearnbench.run.execute import Run
+    from unlearnbench.run.plan import Plan
     from unlearnbench.spec import Suite
 
 PROTOCOL = "protocol.json"

@@ -10,9 +10,9 @@ from unlearnbench.concepts import WithConcept, read_concept
 from unlearnbench.discovery import one_line
 from unlearnbench.errors import PrerequisiteError, UserError
 from unlearnbench.lint import estimated, lint_added, tokens_of
-from unlearnbench.machine import Machine
 from unlearnbench.modelfiles import fingerprint_folder, local_folder, resolve_folder
-from unlearnbench.plan import Judge, Plan, check_params, make_plan
+from unlearnbench.run.machine import Machine
+from unlearnbench.run.plan import Judge, Plan, check_params, make_plan
 from unlearnbench.spec import Dtype, ModelSpec, Ref, Several, Suite
 from unlearnbench.suites import load_suite, narrow
 from unlearnbench.weights import LABEL, WeightsRow, parse_weights

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from unlearnbench.several import members
+from unlearnbench.run.several import members
 from unlearnbench.verdict import REPORT
 
 if TYPE_CHECKING:

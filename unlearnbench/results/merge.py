@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from unlearnbench.errors import PrerequisiteError, UserError
-from unlearnbench.publish import PROTOCOL
-from unlearnbench.results import read_scores, write_scores
+from unlearnbench.results.publish import PROTOCOL
+from unlearnbench.results.table import read_scores, write_scores
 from unlearnbench.store import MANIFEST, Store, replace_text
 
 if TYPE_CHECKING:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from safetensors import SafetensorError, safe_open
 
-from unlearnbench.results import CAPTION_METRICS, CAPTIONS, CONTROL, EFFECTS, PER_EDIT, SET_METRICS
+from unlearnbench.results.table import CAPTION_METRICS, CAPTIONS, CONTROL, EFFECTS, PER_EDIT, SET_METRICS
 from unlearnbench.verdict import REPORT, stored_verdict
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from unlearnbench.execute import Outcome, Run
-    from unlearnbench.plan import Cell, Plan
+    from unlearnbench.run.execute import Outcome, Run
+    from unlearnbench.run.plan import Cell, Plan
     from unlearnbench.store import Store
 
 _NOTHING: dict[str, float] = dict.fromkeys(SET_METRICS, math.nan)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 from pydantic import Field
 
-from unlearnbench import resampling, stats
 from unlearnbench.api import Frozen
-from unlearnbench.columns import COLUMNS
-from unlearnbench.measures import BOUNDS, COMPOSITES, ERR, Measures, Quantity
-from unlearnbench.results import CAPTION_METRICS, SET_METRICS
+from unlearnbench.board.columns import COLUMNS
+from unlearnbench.board.measures import BOUNDS, COMPOSITES, ERR, Measures, Quantity
+from unlearnbench.results.table import CAPTION_METRICS, SET_METRICS
+from unlearnbench.stats import intervals, resampling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from unlearnbench.spec import Column
-    from unlearnbench.stats import Floats
+    from unlearnbench.stats.intervals import Floats
 
 SMALL: Final = 8
 """Below this number of concepts the bootstrap alone is too narrow (simulated coverage of 95 % intervals of forget: .67
@@ -88,7 +88,7 @@ def make_cell(measures: Measures, method: str, column: Column) -> Cell:
     if column == "harmonic_mean" and lo == hi:
         bounds = [_rate(measures, method, rate, rows) for rate in ("forget", "retain")]
         ends = ([c.lo for c in bounds], [c.hi for c in bounds])
-        lo, hi = (float(stats.harmonic_mean(*(np.nan if x is None else x for x in end))) for end in ends)
+        lo, hi = (float(intervals.harmonic_mean(*(np.nan if x is None else x for x in end))) for end in ends)
         kind = "wilson"
     if lo == hi:  # a ratio of values that resampling does not move: there is no telling how sure it is
         kind = "none"
@@ -111,10 +111,10 @@ def concept_cells(measures: Measures, method: str, concept: str) -> tuple[Cell, 
         lo, hi = np.nan, np.nan
         kind: Interval = "none"
         if rate == "retain":
-            lo, hi = stats.t_interval(label.groupby(own["concept"]).mean().to_numpy(), measures.level)
+            lo, hi = intervals.t_interval(label.groupby(own["concept"]).mean().to_numpy(), measures.level)
             kind = "student"
         if rate == "forget" or lo == hi:
-            lo, hi = stats.wilson_interval(hits, len(label), measures.level)
+            lo, hi = intervals.wilson_interval(hits, len(label), measures.level)
             kind = "wilson"
         value = measures.concepts[rate][m, e]
         cells.append(cell(value, lo, hi, kind, int(len(label) > 0), own, "no image was made"))
@@ -136,10 +136,10 @@ def interval(
     n = count(linear)
     if n < 2:
         return np.nan, np.nan, "none"
-    lo, hi = stats.percentile_interval(draws, level)
+    lo, hi = intervals.percentile_interval(draws, level)
     info = COLUMNS[column]
     most = np.inf if info.high is None else info.high
-    t_lo, t_hi = stats.t_interval(linear, level, low=-most if difference else info.low, high=most)
+    t_lo, t_hi = intervals.t_interval(linear, level, low=-most if difference else info.low, high=most)
     if n < SMALL or column in OWN_IMAGES:
         return float(np.fmin(lo, t_lo)), float(np.fmax(hi, t_hi)), "wider"
     return lo, hi, "bootstrap"
@@ -184,7 +184,7 @@ def _rate(measures: Measures, method: str, rate: resampling.Rate, rows: pd.DataF
     if lo == hi:  # every concept got the same value: there may be variation that so few images do not show
         label = own["label"].dropna()
         hits = int((label != float(rate.startswith("forget"))).sum())
-        lo, hi = stats.wilson_interval(hits, len(label), measures.level)
+        lo, hi = intervals.wilson_interval(hits, len(label), measures.level)
         kind = "wilson"
     n = count(quantity.linear)
     return cell(quantity.value, lo, hi, kind if n > 1 else "none", n, own, _ABSENT[rate])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from unlearnbench.plan import Plan
+    from unlearnbench.run.plan import Plan
     from unlearnbench.store import Stage, Store
 
 

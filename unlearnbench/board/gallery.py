@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 from PIL import Image
 
-from unlearnbench.several import members
+from unlearnbench.run.several import members
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from unlearnbench.responses import Answers, Keys, answers, predictions, prompts_of, relative
+from unlearnbench.run.responses import Answers, Keys, answers, predictions, prompts_of, relative
 from unlearnbench.verdict import Effects
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from unlearnbench.api import Request, Sampling
     from unlearnbench.model import Model
-    from unlearnbench.responses import Prompts
+    from unlearnbench.run.responses import Prompts
 
 
 @dataclass(frozen=True)

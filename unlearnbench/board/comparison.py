@@ -8,11 +8,11 @@ import numpy as np
 from pydantic import Field
 
 from unlearnbench.api import Frozen
-from unlearnbench.cells import SMALL, Interval, count, interval
-from unlearnbench.columns import COLUMNS
-from unlearnbench.measures import COMPOSITES, Measures
-from unlearnbench.significance import holm, wilcoxon
+from unlearnbench.board.cells import SMALL, Interval, count, interval
+from unlearnbench.board.columns import COLUMNS
+from unlearnbench.board.measures import COMPOSITES, Measures
 from unlearnbench.spec import Column
+from unlearnbench.stats.significance import holm, wilcoxon
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

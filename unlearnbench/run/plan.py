@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from unlearnbench.errors import UserError
 from unlearnbench.identity import digest
-from unlearnbench.request import make_question, make_request
-from unlearnbench.several import groups, label_of
+from unlearnbench.run.request import make_question, make_request
+from unlearnbench.run.several import groups, label_of
 from unlearnbench.spec import Dtype, EditTask, Origin, Ref, Retained, SampleTask, ScoreTask, SetScoreTask, Suite
 from unlearnbench.suites import controls_of, explain
 

@@ -16,13 +16,13 @@ from PIL import Image
 
 from unlearnbench.api import Evaluator, Method, Question, Sample, Sampling, SetEvaluator
 from unlearnbench.edits import EditFile, read_edit, write_edit
-from unlearnbench.effects import measure
-from unlearnbench.faults import edit_faults
 from unlearnbench.identity import seed_of
 from unlearnbench.leaks import contained
-from unlearnbench.look import look
+from unlearnbench.run.effects import measure
+from unlearnbench.run.faults import edit_faults
+from unlearnbench.run.look import look
+from unlearnbench.run.several import joined, steps
 from unlearnbench.sampling import rewrite, sample
-from unlearnbench.several import joined, steps
 from unlearnbench.store import write_json
 from unlearnbench.verdict import REPORT, Effects, Verdict, verdict_on
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from unlearnbench.look import differences
+from unlearnbench.run.look import differences
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from unlearnbench.leaks import Leak
-    from unlearnbench.look import Look
+    from unlearnbench.run.look import Look
 
 
 def edit_faults(

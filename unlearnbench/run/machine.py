@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from unlearnbench.model import Model
-    from unlearnbench.plan import Judge
+    from unlearnbench.run.plan import Judge
     from unlearnbench.spec import Dtype, ModelSpec
 
 
@@ -34,7 +34,7 @@ class Machine:
         """Return the pristine base model, loading it at first use."""
         if self._model is None:
             from unlearnbench.model import load_model
-            from unlearnbench.stages import resolve_device
+            from unlearnbench.run.stages import resolve_device
 
             self._model = load_model(self.spec, self.folder, resolve_device(self.device), self.dtype)
         return self._model
@@ -57,7 +57,7 @@ def load_judge(judge: Judge, device: str) -> Any:
     """
     import torch
 
-    from unlearnbench.stages import resolve_device
+    from unlearnbench.run.stages import resolve_device
 
     evaluator = judge.entry.load()(judge.params)
     context = JudgeContext(torch.device(resolve_device(device)), logging.getLogger("unlearnbench.evaluator"))

@@ -7,7 +7,7 @@ from typing import Final, Literal
 from pydantic import Field
 
 from unlearnbench.api import Frozen
-from unlearnbench.results import CAPTION_METRICS
+from unlearnbench.results.table import CAPTION_METRICS
 from unlearnbench.spec import Column
 
 

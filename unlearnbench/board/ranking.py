@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unlearnbench.cells import SMALL
-from unlearnbench.columns import COLUMNS
-from unlearnbench.comparison import Difference, differences
-from unlearnbench.measures import COMPOSITES, Measures
-from unlearnbench.significance import shared_ranks, tie_groups
+from unlearnbench.board.cells import SMALL
+from unlearnbench.board.columns import COLUMNS
+from unlearnbench.board.comparison import Difference, differences
+from unlearnbench.board.measures import COMPOSITES, Measures
+from unlearnbench.stats.significance import shared_ranks, tie_groups
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from unlearnbench.cells import Cell
+    from unlearnbench.board.cells import Cell
     from unlearnbench.spec import Column
 
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unlearnbench.resampling import Labels, Weights, concept_rates, label_array
+from unlearnbench.stats.resampling import Labels, Weights, concept_rates, label_array
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from unlearnbench.stats import Floats
+    from unlearnbench.stats.intervals import Floats
 
 
 class Balance:

@@ -1,0 +1,1 @@
+"""The board: every figure that a leaderboard shows, from a scores table."""

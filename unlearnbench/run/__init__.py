@@ -1,0 +1,1 @@
+"""Runs: what is to be done, the stages that do it, and what a run leaves behind."""

@@ -1,0 +1,1 @@
+"""Statistics of boards: intervals, resampling and tests, on plain arrays."""
