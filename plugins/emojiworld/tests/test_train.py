@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from unlearnbench_emojiworld.train import (
     warm,
 )
 from unlearnbench_emojiworld.train.config import TrainConfig, UnetSettings
-from unlearnbench_emojiworld.train.fit import CHECKPOINT, Batch, Part, learning_rate
+from unlearnbench_emojiworld.train.fit import CHECKPOINT, Batch, Part, learning_rate, write_line
 from unlearnbench_emojiworld.world import World
 
 SOURCES = [Path(__file__).parents[1] / "src", Path(__file__).parents[3]]
@@ -158,6 +159,13 @@ def test_the_log_has_a_line_with_finite_figures(name, trained):
     assert heading.startswith("step,seconds,rate,loss")
     assert lines[-1].startswith("4,")
     assert np.isfinite([float(value) for value in lines[-1].split(",")]).all()
+
+
+def test_a_line_of_the_log_is_over_the_steps_that_have_a_figure_but_hides_no_broken_loss(tmp_path):
+    part, nan = SimpleNamespace(step=2, seconds=1.0), float("nan")
+    figures = {"loss": [1.0, 2.0], "attribute": [nan, 0.5], "answer": [nan, nan], "norm": [1.0, nan]}
+    write_line(tmp_path / "log.csv", part, 0.1, figures)
+    assert (tmp_path / "log.csv").read_text().splitlines()[1].split(",")[3:] == ["1.50000", "0.50000", "nan", "nan"]
 
 
 def test_resuming_without_a_checkpoint_says_what_to_do(prepared):

@@ -32,6 +32,7 @@ LOG_EVERY = 25
 GRADIENT_NORM = 1.0
 CHECKPOINT = "checkpoint.pt"
 PROGRESS = "progress.json"
+ALWAYS = ("loss", "norm")  # what every step has: if it is not a number, the log shall say so
 
 
 @dataclass
@@ -227,7 +228,11 @@ def forget_later_lines(path: Path, step: int) -> None:
 
 def write_line(path: Path, part: Part, rate: float, figures: dict[str, list[float]]) -> None:
     """Append one line to the log, with a heading when it is the first."""
-    means = {name: float(np.mean(values)) for name, values in figures.items()}
+    means = {}
+    for name, values in figures.items():
+        # A step without a figure, such as one whose batch shows no attribute, takes none from the others.
+        counted = values if name in ALWAYS else [value for value in values if not math.isnan(value)]
+        means[name] = float(np.mean(counted)) if counted else math.nan
     with path.open("a", encoding="utf-8") as log:
         if log.tell() == 0:
             log.write(",".join(["step", "seconds", "rate", *means]) + "\n")
