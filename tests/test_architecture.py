@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 CORE = ROOT / "unlearnbench"
 LAYERS = [
-    {"hookspecs", "api", "dataset", "errors", "identity", "images", "thresholds"},
+    {"atomic", "hookspecs", "api", "dataset", "errors", "identity", "images", "thresholds"},
     {"spec", "progress", "words", "verdict", "leaks"},
     {"discovery", "plugins", "modelfiles"},
     {"suites", "store", "model", "edits", "sampling", "editing"},

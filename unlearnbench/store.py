@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import platformdirs
 from filelock import FileLock, Timeout
 
+from unlearnbench.atomic import replace_text, sync_folder
 from unlearnbench.errors import PrerequisiteError
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class Store:
                     final.rename(aside)
                     shutil.rmtree(aside, ignore_errors=True)
                 tmp.rename(final)
-                _sync_folder(final.parent)
+                sync_folder(final.parent)
                 self._failure(stage, key).unlink(missing_ok=True)
             finally:
                 shutil.rmtree(tmp, ignore_errors=True)
@@ -178,20 +179,6 @@ class Store:
 def write_json(path: Path, value: object) -> None:
     """Write `value` as readable JSON with sorted keys."""
     path.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Replace a file in one step; a reader sees the old content or the new one."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 @contextlib.contextmanager
@@ -239,12 +226,4 @@ def _sync(folder: Path) -> None:
         if path.is_file():
             with path.open("rb") as stream:
                 os.fsync(stream.fileno())
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(folder)

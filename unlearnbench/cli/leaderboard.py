@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from unlearnbench.atomic import replace_text
 from unlearnbench.cli.options import FORMATS, open_store, store_option
 from unlearnbench.errors import PrerequisiteError
 from unlearnbench.identity import short
 from unlearnbench.results.publish import Results, stored_results
-from unlearnbench.store import Store, replace_text
+from unlearnbench.store import Store
 from unlearnbench.suites import DEFAULT_SUITE
 
 if TYPE_CHECKING:

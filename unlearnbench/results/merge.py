@@ -7,10 +7,11 @@ import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from unlearnbench.atomic import replace_text
 from unlearnbench.errors import PrerequisiteError, UserError
 from unlearnbench.results.publish import PROTOCOL
 from unlearnbench.results.table import read_scores, write_scores
-from unlearnbench.store import MANIFEST, Store, replace_text
+from unlearnbench.store import MANIFEST, Store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from unlearnbench.atomic import replace_text
 from unlearnbench.errors import UserError
 from unlearnbench.identity import digest, short
 from unlearnbench.results.assemble import assemble
 from unlearnbench.results.table import read_scores, write_scores
-from unlearnbench.store import Store, replace_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from unlearnbench.run.execute import Run
     from unlearnbench.run.plan import Plan
     from unlearnbench.spec import Suite
+    from unlearnbench.store import Store
 
 PROTOCOL = "protocol.json"
 

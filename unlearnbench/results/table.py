@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, get_args
 
 import pandas as pd
@@ -12,11 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from unlearnbench.api import SetMetric
+from unlearnbench.atomic import replace_file
 from unlearnbench.errors import PrerequisiteError, UserError
 from unlearnbench.verdict import Word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from unlearnbench.spec import Column
 
@@ -156,22 +155,7 @@ def write_scores(scores: pd.DataFrame, path: Path) -> None:
     table = pa.Table.from_pandas(validate(scores), schema=SCHEMA, preserve_index=False)
     table = table.replace_schema_metadata({_FOOTER: str(SCHEMA_VERSION).encode()})
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            pq.write_table(table, stream, compression="zstd")
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).chmod(0o666 & ~_umask())  # mkstemp makes the file private
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    replace_file(path, lambda stream: pq.write_table(table, stream, compression="zstd"))
 
 
 def read_scores(paths: Iterable[Path]) -> pd.DataFrame:
@@ -232,9 +216,3 @@ def _dtype(field: pa.Field) -> str:
     if field.type == pa.bool_():
         return "boolean" if field.nullable else "bool"
     return {pa.string(): "string", pa.int64(): "int64", pa.float64(): "float64"}[field.type]
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
