@@ -142,6 +142,21 @@ def test_pictures_are_small_and_of_the_same_prompts_for_every_row(store):
     assert pictures(rows, Store(store.root / "empty")) == []
 
 
+@pytest.mark.parametrize(
+    ("label", "answer", "saw"),
+    [
+        (True, "dog", ""),
+        (True, "yes (off-set mass 0.001)", ""),
+        (False, "no", ""),
+        (False, "night_sky", "night_sky"),
+        (None, "no (off-set mass 0.700)", "no (off-set mass 0.700)"),
+        (False, "", ""),
+    ],
+)
+def test_what_a_judge_saw_stands_below_an_image_where_it_tells_more_than_the_decision(label, answer, saw):
+    assert Picture("uce", "dog", "dog", "dog/direct/1", "a dog", 0, label, 0.5, answer, False, PIXEL).saw == saw
+
+
 # ---------------------------------------------------------------- in a browser
 @pytest.fixture(scope="module")
 def browser():

@@ -55,6 +55,12 @@ class Picture:
     sensitive: bool
     data: str
 
+    @property
+    def saw(self) -> str:
+        """Return what the judge saw, where that tells more than its decision; '' elsewhere."""
+        told = self.answer == self.concept or self.answer.partition(" ")[0] in ("yes", "no")
+        return "" if told and self.label is not None else self.answer
+
 
 def pictures(scores: pd.DataFrame, store: Store, *, prompts: int = 4, sensitive: Collection[str] = ()) -> list[Picture]:
     """Return images of every row of a board; those that the store lacks are left out.

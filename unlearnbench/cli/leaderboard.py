@@ -67,7 +67,10 @@ def find(store: Store, suite: str, protocol: str | None) -> Results:
             f"type `unlearnbench run {suite} --method NAME` first",
         )
     if len(found) > 1:
-        others = "; ".join(f"{short(p.protocol)} forgets {', '.join(p.suite.forget)}" for p in found[1:4])
+        others = "; ".join(
+            f"{short(p.protocol)} judged by {p.fields['judge']['name']} forgets {', '.join(p.suite.forget)}"
+            for p in found[1:4]
+        )
         click.echo(f"protocol {short(found[0].protocol)}; there are others, see --protocol: {others}", err=True)
     return found[0]
 
