@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from unlearnbench_emojiworld.train.augment import augment, bend, shift
+from unlearnbench_emojiworld.train.augment import augment, augment_some, bend, shift
 
 
 @pytest.fixture
@@ -42,3 +42,10 @@ def test_a_quarter_turn_turns(numbers):
     assert (
         (turned[:, 0] * radius).sum((1, 2))[mass > 0.3] / mass[mass > 0.3] > 3.0
     ).all()  # none comes nearer the centre
+
+
+def test_a_share_of_the_pictures_is_changed_much_and_the_others_are_only_moved(numbers):
+    plain = torch.full((4, 3, 16, 16), 0.5)
+    changed = augment_some(plain.clone(), numbers, 0.75)
+    assert torch.allclose(changed[3], plain[3])
+    assert all((changed[k] - plain[k]).std() > 0.0 and not torch.allclose(changed[k], plain[k]) for k in range(3))

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 CAPTION_SEED = 1
 ATTRIBUTE_SEED = 3
 VARIANT_SEED = 4
-# Pictures of a subject for one of a general subject that no board evaluates. Near neighbours and harmful things look
-# alike and are drawn small, so they take the most to learn.
+# Pictures of a subject for one of a general subject that no board evaluates. With one, near neighbours and harmful
+# things were drawn in three of ten images: others look or sound like them.
 WEIGHTS: dict[Group, int] = {"general": 1, "profession": 2, "neighbour": 3, "harmful": 3}
 EVALUATED_WEIGHT = 2
 

@@ -85,3 +85,14 @@ def augment(images: Tensor, numbers: np.random.Generator, kind: Augmentation) ->
         return shift(images, numbers, 0.05, 0.05)
     bent = bend(images, numbers, zoom=0.1, move=0.08, turn=0.15, spread=0.06)
     return soften(colour(bent, numbers, 0.15), numbers)
+
+
+def augment_some(images: Tensor, numbers: np.random.Generator, strong_share: float) -> Tensor:
+    """Change the first share of pictures much and the others a little, in place; return them.
+
+    A judge has to know clean renders as well as generated pictures.
+    """
+    strong = round(strong_share * len(images))
+    images[:strong] = augment(images[:strong], numbers, "strong")
+    images[strong:] = augment(images[strong:], numbers, "plain")
+    return images

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from unlearnbench.errors import UserError
 from unlearnbench_emojiworld.train.arguments import parse
 from unlearnbench_emojiworld.train.arithmetic import mixed
-from unlearnbench_emojiworld.train.augment import augment
+from unlearnbench_emojiworld.train.augment import augment_some
 from unlearnbench_emojiworld.train.data import Drawn
 from unlearnbench_emojiworld.train.fit import Part, fit, start
 from unlearnbench_emojiworld.train.llava_heldout import measure, report
@@ -64,10 +64,7 @@ class Objective:
         """Return the loss of classification plus, after the first steps, that of answers; and shares of right ones."""
         chosen = batch.numbers.choice(len(self.chances), batch.size, p=self.chances)
         labels = self.drawn.labels[chosen]
-        images = to_tensor(self.drawn.images[chosen])
-        strong = round(STRONG_SHARE * len(images))
-        images[:strong] = augment(images[:strong], batch.numbers, "strong")
-        images[strong:] = augment(images[strong:], batch.numbers, "plain")
+        images = augment_some(to_tensor(self.drawn.images[chosen]), batch.numbers, STRONG_SHARE)
         with mixed():
             features = self.student.features(images)
         loss, figures = torch.zeros(()), {}

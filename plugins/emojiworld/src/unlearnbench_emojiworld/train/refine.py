@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from unlearnbench_emojiworld.train.arguments import parse
 from unlearnbench_emojiworld.train.arithmetic import mixed
-from unlearnbench_emojiworld.train.augment import augment
+from unlearnbench_emojiworld.train.augment import augment_some
 from unlearnbench_emojiworld.train.contrastive import build, embed_images, embed_text, prepare, told
 from unlearnbench_emojiworld.train.data import NO_ATTRIBUTE, Drawn
 from unlearnbench_emojiworld.train.fit import CHECKPOINT, Part, fit, start
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from unlearnbench_emojiworld.train.fit import Batch
 
 FOLDER = "refine"
+STRONG_SHARE = 0.5
 PLAIN_ASKED = 0.5  # share of class texts that are the first and plainest of their class
 
 
@@ -55,10 +56,7 @@ class ClassObjective:
         """Return the sum of all, and the share of right answers to each; NaN where no picture has an attribute."""
         chosen = np.sort(batch.numbers.integers(len(self.drawn.labels), size=batch.size))
         labels = torch.from_numpy(self.drawn.labels[chosen])
-        images = to_tensor(self.drawn.images[chosen])
-        half = len(images) // 2
-        images[:half] = augment(images[:half], batch.numbers, "strong")
-        images[half:] = augment(images[half:], batch.numbers, "plain")
+        images = augment_some(to_tensor(self.drawn.images[chosen]), batch.numbers, STRONG_SHARE)
         scale = self.model.logit_scale.clamp(max=4.6).exp()
         loss, figures = torch.zeros(()), {}
         with mixed():
