@@ -7,7 +7,7 @@ import pytest
 
 from tests.scoretables import score_table
 from unlearnbench.board.balance import Balance, noise_floor
-from unlearnbench.board.board import Identified
+from unlearnbench.board.data import Identified
 from unlearnbench.board.make import make_board
 from unlearnbench.results.table import validate
 from unlearnbench.stats.resampling import label_array, unit_weights

@@ -6,13 +6,14 @@ import pytest
 
 from tests.scoretables import fail, judge_edits, random_decide, score_table, unscore
 from unlearnbench.board import columns
-from unlearnbench.board.board import Board, Identified
 from unlearnbench.board.cells import OF_SETS
 from unlearnbench.board.columns import COLUMNS
+from unlearnbench.board.data import Board, Identified
 from unlearnbench.board.make import make_board
 from unlearnbench.errors import UserError
 from unlearnbench.results.table import CAPTION_METRICS
-from unlearnbench.stats.intervals import harmonic_mean, t_interval, wilson_interval
+from unlearnbench.stats.formulas import harmonic_mean
+from unlearnbench.stats.intervals import t_interval, wilson_interval
 
 MODEL = Identified(id="tiny-sd", fingerprint="ub1:" + "a" * 64)
 METHODS = ["unedited", "prompt-swap", "good", "middle", "bad"]

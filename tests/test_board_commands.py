@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.scoretables import fail, random_decide, score_table
-from unlearnbench.board.board import Board
+from unlearnbench.board.data import Board
 from unlearnbench.results.table import read_scores, write_scores
 from unlearnbench.store import Store
 

@@ -15,9 +15,9 @@ import click
 import pytest
 
 from unlearnbench import api, hookspecs
-from unlearnbench.board.board import Board
 from unlearnbench.board.cells import Cell, Interval
 from unlearnbench.board.columns import COLUMNS
+from unlearnbench.board.data import Board
 from unlearnbench.cli import cli, main
 from unlearnbench.errors import ExitCode
 from unlearnbench.results.table import SCHEMA

@@ -10,13 +10,14 @@ import scipy.stats
 
 from tests.scoretables import Decide, fail, random_decide, score_table
 from tests.test_render import TextFiles, rounded
-from unlearnbench.board.board import Board, Identified
 from unlearnbench.board.cells import Cell, interval
+from unlearnbench.board.data import Board, Identified
 from unlearnbench.board.make import make_board
 from unlearnbench.board.measures import ERR
 from unlearnbench.published import table
 from unlearnbench.render import render
-from unlearnbench.stats.intervals import LEVEL, harmonic_mean
+from unlearnbench.stats.formulas import harmonic_mean
+from unlearnbench.stats.intervals import LEVEL
 from unlearnbench.stats.resampling import Labels, concept_rates, macro_mean, resample, unit_weights
 
 if TYPE_CHECKING:

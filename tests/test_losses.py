@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.scoretables import fail, score_table
 from tests.test_render import TextFiles
-from unlearnbench.board.board import Identified
+from unlearnbench.board.data import Identified
 from unlearnbench.board.losses import MOST, EditLoss, LossCurve, loss_curves, stored_losses, thinned
 from unlearnbench.board.make import make_board
 from unlearnbench.edits import EditFile, write_edit

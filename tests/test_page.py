@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from tests.scoretables import fail, random_decide, score_table
-from unlearnbench.board.board import Identified
 from unlearnbench.board.cells import OF_SETS
 from unlearnbench.board.columns import COLUMNS
+from unlearnbench.board.data import Identified
 from unlearnbench.board.gallery import Picture, pictures
 from unlearnbench.board.losses import EditLoss, LossCurve
 from unlearnbench.board.make import make_board

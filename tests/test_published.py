@@ -7,7 +7,7 @@ import pytest
 
 from unlearnbench.errors import UserError
 from unlearnbench.published import cut, harmonic_of_counts, names, table
-from unlearnbench.stats.intervals import harmonic_mean
+from unlearnbench.stats.formulas import harmonic_mean
 
 PRINTED = {"unedited": 0.313, "UCE": 0.480, "ESD": 0.504, "AlphaEdit": 0.642}
 EXACT = {"unedited": 0.313800, "UCE": 0.480991, "ESD": 0.504640, "AlphaEdit": 0.642675}

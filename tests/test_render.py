@@ -14,7 +14,7 @@ from rich.console import Console
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from tests.scoretables import fail, judge_edits, random_decide, score_table, unscore
-from unlearnbench.board.board import Board, Identified
+from unlearnbench.board.data import Board, Identified
 from unlearnbench.board.make import make_board
 from unlearnbench.published import table
 from unlearnbench.render import latex, render

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tests.scoretables import fail, random_decide, score_table, unscore
 from unlearnbench.board.cells import interval
-from unlearnbench.stats.intervals import LEVEL, harmonic_mean, linearised_harmonic_mean, percentile_interval, t_interval
+from unlearnbench.stats.formulas import harmonic_mean, linearised_harmonic_mean
+from unlearnbench.stats.intervals import LEVEL, percentile_interval, t_interval
 from unlearnbench.stats.resampling import (
     RATES,
     Labels,

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from tests.scoretables import score_table
-from unlearnbench.board.board import Identified
 from unlearnbench.board.cells import OF_SETS
 from unlearnbench.board.columns import COLUMNS
+from unlearnbench.board.data import Identified
 from unlearnbench.board.make import make_board
 from unlearnbench.plugins import load_plugins
 from unlearnbench.results.publish import stored_results

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unlearnbench.published import table
-from unlearnbench.stats.intervals import harmonic_mean
+from unlearnbench.stats.formulas import harmonic_mean
 from unlearnbench.stats.significance import holm, pairwise, shared_ranks, tie_groups, wilcoxon
 
 

@@ -10,14 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unlearnbench.stats import intervals
-from unlearnbench.stats.intervals import (
-    harmonic_mean,
-    linearised_harmonic_mean,
-    linearised_ratio,
-    percentile_interval,
-    t_interval,
-    wilson_interval,
-)
+from unlearnbench.stats.formulas import harmonic_mean, linearised_harmonic_mean, linearised_ratio
+from unlearnbench.stats.intervals import percentile_interval, t_interval, wilson_interval
 
 shares = st.floats(0.0, 1.0)
 

@@ -7,8 +7,8 @@ import tomllib
 
 import pytest
 
-from unlearnbench.board.board import Failure, Identified
 from unlearnbench.board.cells import Cell
+from unlearnbench.board.data import Failure, Identified
 from unlearnbench.plugins import load_plugins
 from unlearnbench.run.plan import check_params
 from unlearnbench.spec import Origin

@@ -16,7 +16,7 @@ from unlearnbench.stats.resampling import Labels, Weights, concept_rates, label_
 if TYPE_CHECKING:
     import pandas as pd
 
-    from unlearnbench.stats.intervals import Floats
+    from unlearnbench.stats.formulas import Floats
 
 
 class Balance:

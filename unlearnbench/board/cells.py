@@ -11,7 +11,7 @@ from unlearnbench.api import Frozen
 from unlearnbench.board.columns import COLUMNS
 from unlearnbench.board.measures import BOUNDS, COMPOSITES, ERR, Measures, Quantity
 from unlearnbench.results.table import CAPTION_METRICS, SET_METRICS
-from unlearnbench.stats import intervals, resampling
+from unlearnbench.stats import formulas, intervals, resampling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from unlearnbench.spec import Column
-    from unlearnbench.stats.intervals import Floats
+    from unlearnbench.stats.formulas import Floats
 
 SMALL: Final = 8
 """Below this number of concepts the bootstrap alone is too narrow (simulated coverage of 95 % intervals of forget: .67
@@ -88,7 +88,7 @@ def make_cell(measures: Measures, method: str, column: Column) -> Cell:
     if column == "harmonic_mean" and lo == hi:
         bounds = [_rate(measures, method, rate, rows) for rate in ("forget", "retain")]
         ends = ([c.lo for c in bounds], [c.hi for c in bounds])
-        lo, hi = (float(intervals.harmonic_mean(*(np.nan if x is None else x for x in end))) for end in ends)
+        lo, hi = (float(formulas.harmonic_mean(*(np.nan if x is None else x for x in end))) for end in ends)
         kind = "wilson"
     if lo == hi:  # a ratio of values that resampling does not move: there is no telling how sure it is
         kind = "none"

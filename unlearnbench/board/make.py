@@ -8,9 +8,9 @@ import numpy as np
 
 from unlearnbench.api import ConceptKind, PromptKind
 from unlearnbench.board import ranking
-from unlearnbench.board.board import Board, ConceptRow, Failure, Identified, Matrix, Role, Row, Slice, Unsound
 from unlearnbench.board.cells import all_cells, concept_cells
 from unlearnbench.board.columns import COLUMNS
+from unlearnbench.board.data import Board, ConceptRow, Failure, Identified, Matrix, Role, Row, Slice, Unsound
 from unlearnbench.board.measures import Measures
 from unlearnbench.board.notes import board_notes
 from unlearnbench.errors import UserError

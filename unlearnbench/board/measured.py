@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, get_args
 
-from unlearnbench.board.board import Board, Identified
 from unlearnbench.board.cells import OF_SETS
+from unlearnbench.board.data import Board, Identified
 from unlearnbench.board.make import make_board
 from unlearnbench.plugins import load_plugins
 from unlearnbench.published import table

@@ -11,7 +11,7 @@ from unlearnbench.board.balance import Balance
 from unlearnbench.identity import seed_of
 from unlearnbench.results.table import CAPTIONS, CONTROL, PER_EDIT, SET_METRICS
 from unlearnbench.run.plan import PROMPT_SWAP, UNEDITED
-from unlearnbench.stats import intervals, resampling
+from unlearnbench.stats import formulas, resampling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from unlearnbench.spec import Column
-    from unlearnbench.stats.intervals import Floats
+    from unlearnbench.stats.formulas import Floats
 
 BOUNDS: Final = (PROMPT_SWAP, UNEDITED)  # the ceiling and the floor: controls that make no edit
 COMPOSITES: Final[tuple[Column, ...]] = ("harmonic_mean", "forget_norm", "retain_ratio", "harmonic_mean_norm")
@@ -100,7 +100,7 @@ class Measures:
             self._keep(rate, found[rate], drawn[rate], unit, weights)
         for column, axes in ERR.items():
             if set(axes) <= set(rates):
-                once, often = (intervals.harmonic_mean(*(values[axis] for axis in axes)) for values in (found, drawn))
+                once, often = (formulas.harmonic_mean(*(values[axis] for axis in axes)) for values in (found, drawn))
                 self._keep(column, once, often, unit, weights)
         if "forget" in rates:
             self._keep_of_forgotten(scores, unit, weights)
@@ -182,17 +182,17 @@ class Measures:
         both = ~np.isnan(forget) & ~np.isnan(retain)
         linear = np.full(forget.shape, np.nan)
         if both.any():
-            linear[both] = intervals.linearised_harmonic_mean(forget[both], retain[both])
+            linear[both] = formulas.linearised_harmonic_mean(forget[both], retain[both])
         value, draws = (
-            intervals.harmonic_mean(means["forget"][..., m], means["retain"][..., m])
+            formulas.harmonic_mean(means["forget"][..., m], means["retain"][..., m])
             for means in (self._values, self._draws)
         )
-        return Quantity(float(value), draws, linear, intervals.harmonic_mean(forget, retain))
+        return Quantity(float(value), draws, linear, formulas.harmonic_mean(forget, retain))
 
     def _forget_norm(self, method: str) -> Quantity:
         """(F - F_unedited) / (F_swap - F_unedited), cut to [0, 1]; ratios of means over concepts."""
         own, floor, ceiling = (self.concepts["forget"][self._index(name)] for name in (method, UNEDITED, PROMPT_SWAP))
-        linear = intervals.linearised_ratio(own - floor, ceiling - floor)
+        linear = formulas.linearised_ratio(own - floor, ceiling - floor)
         value, draws = (self._relative(means["forget"], method) for means in (self._values, self._draws))
         F, low, high = self._rows("forget", method)
         outside = not low < F < high
@@ -208,7 +208,7 @@ class Measures:
         draws = np.full(len(drawn), np.nan)
         np.divide(drawn[:, m], drawn[:, u], out=draws, where=drawn[:, u] > 0.0)
         R = self._values["retain"]
-        return Quantity(float(R[m] / R[u]), draws, intervals.linearised_ratio(own, base), own / R[u])
+        return Quantity(float(R[m] / R[u]), draws, formulas.linearised_ratio(own, base), own / R[u])
 
     def _harmonic_mean_norm(self, method: str) -> Quantity:
         """Harmonic mean of normalised forget and min(1, retain ratio)."""
@@ -216,10 +216,10 @@ class Measures:
         held = np.minimum(1.0, retain.value)
         slope = retain.linear if retain.value < 1.0 else np.full(retain.linear.shape, held)
         return Quantity(
-            float(intervals.harmonic_mean(forget.value, held)),
-            intervals.harmonic_mean(forget.draws, np.minimum(1.0, retain.draws)),
-            intervals.linearised_harmonic_mean(forget.linear, slope),
-            intervals.harmonic_mean(forget.paired, np.minimum(1.0, retain.paired)),
+            float(formulas.harmonic_mean(forget.value, held)),
+            formulas.harmonic_mean(forget.draws, np.minimum(1.0, retain.draws)),
+            formulas.linearised_harmonic_mean(forget.linear, slope),
+            formulas.harmonic_mean(forget.paired, np.minimum(1.0, retain.paired)),
         )
 
     def _relative(self, means: Floats, method: str) -> Floats:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
-    from unlearnbench.stats.intervals import Floats
+    from unlearnbench.stats.formulas import Floats
 
 DRAWS: Final = 2000
 Part = Literal["all", "concept", "method"]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike
 
-    from unlearnbench.stats.intervals import Floats
+    from unlearnbench.stats.formulas import Floats
 
 BINS: Final = 10
 JUDGEABLE: Final = 0.5

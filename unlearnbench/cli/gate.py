@@ -15,7 +15,7 @@ from unlearnbench.spec import Column
 from unlearnbench.suites import DEFAULT_SUITE
 
 if TYPE_CHECKING:
-    from unlearnbench.board.board import Board, Row
+    from unlearnbench.board.data import Board, Row
 
 
 @click.command("gate")
@@ -76,7 +76,7 @@ def _read(path: Path, current: Board) -> Board:
     """Read a board as json; refuse one that was measured otherwise."""
     from pydantic import ValidationError
 
-    from unlearnbench.board.board import Board
+    from unlearnbench.board.data import Board
 
     again = "write it anew with `unlearnbench leaderboard --format json -o FILE`"
     try:

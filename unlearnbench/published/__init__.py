@@ -14,7 +14,7 @@ from pydantic import Field
 
 from unlearnbench.api import Frozen
 from unlearnbench.errors import UserError
-from unlearnbench.stats.intervals import harmonic_mean
+from unlearnbench.stats.formulas import harmonic_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

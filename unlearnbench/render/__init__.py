@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from unlearnbench.board.board import Board
+    from unlearnbench.board.data import Board
     from unlearnbench.board.gallery import Picture
     from unlearnbench.board.losses import EditLoss
 

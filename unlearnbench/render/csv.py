@@ -11,8 +11,8 @@ from unlearnbench.render.text import plain
 if TYPE_CHECKING:
     from _csv import Writer
 
-    from unlearnbench.board.board import Board
     from unlearnbench.board.cells import Cell
+    from unlearnbench.board.data import Board
     from unlearnbench.published import PublishedTable
 
 _CELL = ("value", "lo", "hi", "n_concepts", "n_images", "n_unscored", "n_failed", "interval", "note")

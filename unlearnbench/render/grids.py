@@ -11,10 +11,10 @@ from unlearnbench.render.text import interval_of, marks, number, p_value, status
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from unlearnbench.board.board import Board, Row
     from unlearnbench.board.cells import Cell
     from unlearnbench.board.columns import ColumnInfo
     from unlearnbench.board.comparison import Difference
+    from unlearnbench.board.data import Board, Row
     from unlearnbench.published import PublishedTable
 
 

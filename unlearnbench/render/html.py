@@ -21,9 +21,9 @@ from unlearnbench.run.several import members
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from unlearnbench.board.board import Board, Row
     from unlearnbench.board.cells import Cell
     from unlearnbench.board.columns import ColumnInfo
+    from unlearnbench.board.data import Board, Row
     from unlearnbench.board.gallery import Picture
     from unlearnbench.board.losses import EditLoss
 

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from unlearnbench.board.board import Board
+    from unlearnbench.board.data import Board
 
 
 def to_json(board: Board) -> str:
@@ -16,6 +16,6 @@ def to_json(board: Board) -> str:
 
 def json_schema() -> str:
     """Return the JSON schema of `to_json`, as docs/reference/board.schema.json holds it."""
-    from unlearnbench.board.board import Board
+    from unlearnbench.board.data import Board
 
     return json.dumps(Board.model_json_schema(by_alias=True, mode="serialization"), indent=1, sort_keys=True) + "\n"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from unlearnbench.render import grids, text
 
 if TYPE_CHECKING:
-    from unlearnbench.board.board import Board
+    from unlearnbench.board.data import Board
     from unlearnbench.render.grids import Grid
 
 _SPECIAL: Final = {

@@ -12,7 +12,7 @@ from unlearnbench.board.losses import thinned
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from unlearnbench.board.board import Board
+    from unlearnbench.board.data import Board
     from unlearnbench.board.losses import EditLoss, LossCurve, Point
 
 WIDTH: Final = 300

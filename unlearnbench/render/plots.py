@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from unlearnbench.board.board import Board
     from unlearnbench.board.cells import Cell
+    from unlearnbench.board.data import Board
 
 SIZE: Final = 640
 """Width and height of the trade-off figure, in its own units."""

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console, ConsoleOptions, RenderResult
 
-    from unlearnbench.board.board import Board, Row
     from unlearnbench.board.columns import ColumnInfo
+    from unlearnbench.board.data import Board, Row
     from unlearnbench.published import PublishedTable
     from unlearnbench.render.grids import Grid
 

@@ -13,9 +13,9 @@ from unlearnbench.stats.intervals import wilson_interval
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from unlearnbench.board.board import Board, ConceptRow, Identified, Row
     from unlearnbench.board.cells import Cell
     from unlearnbench.board.columns import ColumnInfo
+    from unlearnbench.board.data import Board, ConceptRow, Identified, Row
     from unlearnbench.published import PublishedTable
 
 _ROLES: Final = ("forget", "retain")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from unlearnbench.api import PromptKind
-    from unlearnbench.stats.intervals import Floats
+    from unlearnbench.stats.formulas import Floats
 
 Rate = Literal["forget", "retain", "forget_direct", "forget_indirect", "forget_adversarial", "neighbour", "unrelated"]
 RATES: Final[tuple[Rate, ...]] = get_args(Rate)

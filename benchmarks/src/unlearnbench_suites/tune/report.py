@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import Field
 
 from unlearnbench.api import Frozen
-from unlearnbench.board.board import Failure, Identified
 from unlearnbench.board.cells import Cell
 from unlearnbench.board.columns import COLUMNS
+from unlearnbench.board.data import Failure, Identified
 from unlearnbench.identity import short
 from unlearnbench.render.grids import Grid
 from unlearnbench.render.markdown import escape, markdown_table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from unlearnbench.board.board import Identified
+from unlearnbench.board.data import Identified
 from unlearnbench.board.make import make_board
 from unlearnbench.modelfiles import fingerprint_folder
 from unlearnbench.results.publish import publish
@@ -17,7 +17,7 @@ from unlearnbench_suites.tune.report import SHOWN, Report, Trial, choose, settin
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from unlearnbench.board.board import Row
+    from unlearnbench.board.data import Row
     from unlearnbench.progress import Reporter
     from unlearnbench.run.plan import Plan
     from unlearnbench.run.session import Session
