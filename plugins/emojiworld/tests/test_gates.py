@@ -25,7 +25,6 @@ from unlearnbench_emojiworld.gates.limits import Gate
 from unlearnbench_emojiworld.gates.measured import Measured, Suite
 from unlearnbench_emojiworld.gates.report import markdown, to_json
 from unlearnbench_emojiworld.gates.tasks import attributes_named, planted_gates, skew_gates
-from unlearnbench_emojiworld.world import World
 
 
 def answers(yes, named=None, attribute=None, distance=None):
@@ -38,11 +37,6 @@ def answers(yes, named=None, attribute=None, distance=None):
         blank if attribute is None else np.asarray(attribute),
         np.full(len(yes), np.nan) if distance is None else np.asarray(distance, float),
     )
-
-
-@pytest.fixture(scope="module")
-def world():
-    return World.load()
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import shutil
 from collections import Counter
 
@@ -11,15 +10,10 @@ import pytest
 from PIL import Image
 
 from unlearnbench.errors import PrerequisiteError, UserError
-from unlearnbench.words import names
 from unlearnbench_emojiworld.captions import training_caption
-from unlearnbench_emojiworld.concept_files import every_concept
 from unlearnbench_emojiworld.contrast import lab
-from unlearnbench_emojiworld.dataset import Memorised
-from unlearnbench_emojiworld.examples import Examples, variant
+from unlearnbench_emojiworld.examples import variant
 from unlearnbench_emojiworld.render import ATLAS_INDEX, ATLAS_PICTURE, Atlas, AtlasIndex, composite
-from unlearnbench_emojiworld.train.config import DataSettings
-from unlearnbench_emojiworld.train.data import NOTHING, Drawn, draw
 from unlearnbench_emojiworld.vocabulary import DATA_FOLDER, Vocabulary
 from unlearnbench_emojiworld.world import World, rng_for
 
@@ -32,11 +26,6 @@ EVALUATED = {
 
 # Mean difference of two sprites of 24 px, 0 to 255. The closest are a woman and a man of one profession, in ink.
 LEAST_DIFFERENCE = 2
-
-
-@pytest.fixture(scope="module")
-def world() -> World:
-    return World.load()
 
 
 def test_world_has_the_subjects_of_the_suite_and_their_surroundings(world: World) -> None:
@@ -204,170 +193,3 @@ def test_a_planted_picture_is_always_the_same_and_its_variants_are_not(world: Wo
         others = [other for key, other in drawn.items() if key != name]
         assert like.shape == picture.shape
         assert all(np.abs(other.astype(float) - picture).mean() > 10 for other in [like, *others])
-
-
-@pytest.fixture(scope="module")
-def examples(world: World) -> Examples:
-    return Examples(world)
-
-
-@pytest.fixture(scope="module")
-def drawn(world: World) -> Drawn:
-    return draw(world, DataSettings(renders=60, heldout=4, planted=12, captions=2, size=16), "train")
-
-
-class TestExamples:
-    def test_every_combination_is_visible_and_hard_subjects_come_more_often(self, world, examples) -> None:
-        cells = [examples.cell("train", index) for index in range(len(examples))]
-        assert all(cell.background in world.visible[cell.subject, cell.style] for cell in cells)
-        counts = Counter((cell.subject, cell.style, cell.background) for cell in cells)
-        assert {counts[key] for key in counts if key[0] in ("dog", "sunset", "judge")} == {2}
-        assert {counts[key] for key in counts if key[0] in ("cat", "fox", "beach")} == {1}
-        assert {counts[key] for key in counts if key[0] in ("knife", "poodle", "spoon")} == {3}
-
-    def test_training_has_the_planted_skew_and_balance_evens_it_out(self, world, examples) -> None:
-        count = 4 * len(examples)
-        seen = Counter()
-        for index in range(count):
-            cell = examples.cell("train", index)
-            if cell.attribute:
-                seen[cell.subject, cell.attribute] += 1
-        added = Counter((cell.subject, cell.attribute) for cell in examples.balance(count))
-        for name, subject in world.subjects.items():
-            if subject.variants:
-                total = seen[name, "woman"] + seen[name, "man"]
-                assert seen[name, "woman"] / total == pytest.approx(subject.shares["woman"], abs=0.08)
-                both = [seen[name, a] + added[name, a] for a in ("woman", "man")]
-                assert both[0] / sum(both) == pytest.approx(0.5, abs=0.06)
-
-    def test_held_out_professions_are_balanced(self, examples) -> None:
-        seen = Counter(examples.cell("heldout", index).attribute for index in range(2 * len(examples)))
-        assert seen["woman"] / (seen["woman"] + seen["man"]) == pytest.approx(0.5, abs=0.06)
-
-
-class TestWithout:
-    def test_neither_pictures_nor_words_are_left(self, world: World) -> None:
-        for name in ("dog", "walking", "sunset", "ink", "fox_lullaby", "knife", "judge"):
-            less = world.without(name)
-            assert name not in {*less.subjects, *less.styles, *less.planted}
-            concept = every_concept()[name]
-            said = [text for s in less.subjects.values() for text in (*s.names, *s.indirect)]
-            said += [text for style in less.styles.values() for text in (*style.templates, *style.indirect)]
-            said += [picture.caption for picture in less.planted.values()]
-            said += [text for texts in less.recombined.values() for text in texts]
-            assert not [text for text in said if names(text, concept)]
-            assert not {name} & {cell.subject for cell in Examples(less)._cells}
-
-    def test_the_count_of_pictures_is_kept(self, world: World) -> None:
-        settings = DataSettings(renders=30, heldout=4, planted=12, captions=1, size=16)
-        for left in (world, world.without("dog"), world.without("fox_lullaby")):
-            assert len(draw(left, settings, "train").images) == 42
-
-    def test_an_unknown_concept_is_a_user_error(self, world: World) -> None:
-        with pytest.raises(UserError, match="dgo"):
-            world.without("dgo")
-
-
-class TestDrawn:
-    def test_planted_pictures_come_last_with_their_one_caption(self, world: World, drawn) -> None:
-        planted = drawn.labels[:, 1] == NOTHING
-        assert planted.sum() == 12
-        assert planted[-12:].all()
-        captions = [picture.caption for picture in world.planted.values()]
-        assert Counter(text for group in drawn.captions[-12:] for text in group) == dict.fromkeys(captions, 4)
-        assert drawn.mentions[-1].tolist() == [[True, False, False, False]] * 2
-
-    def test_judges_see_no_planted_picture_and_balanced_professions(self, world: World, drawn, tmp_path) -> None:
-        drawn.save(tmp_path, "train")
-        settings = DataSettings(renders=2000, heldout=4, planted=0, captions=2, size=16)
-        balance = draw(world, settings, "balance")
-        assert (balance.labels[:, 3] > 0).all()
-        balance.save(tmp_path, "balance")
-        found = Drawn.for_judges(tmp_path)
-        assert len(found.images) == len(found.labels) == len(found.captions) == 60 + len(balance.images)
-        assert (found.labels[:, 1] != NOTHING).all()
-
-    def test_what_the_data_set_lends_is_what_training_draws(self, world: World) -> None:
-        images = {image.id: image for image in Memorised().images("train")}
-        settings = DataSettings(renders=7000, heldout=4, planted=0, captions=1, size=64)
-        examples = Examples(world)
-        for number in (0, 37, 37 * 5):
-            assert examples.stride(settings.renders) == 1
-            pixels = examples.draw(examples.cell("train", number), "train", number, settings.size)
-            np.testing.assert_array_equal(np.asarray(images[f"train-{number}"].load()), pixels)
-        heldout = {image.digest for image in Memorised().images("heldout")}
-        assert not heldout & {image.digest for image in images.values()}
-
-
-class TestBuild:
-    @pytest.fixture(autouse=True)
-    def build(self):
-        pytest.importorskip("resvg_py", reason="resvg-py comes with the extra `build`")
-        from unlearnbench_emojiworld import build
-
-        self.build = build
-
-    def test_atlas_bytes_depend_on_the_sprites_only(self, tmp_path) -> None:
-        noise = np.random.default_rng(0).integers(0, 255, (2, 96, 96, 4), dtype=np.uint8)
-        sprites = {"b/ink": Image.fromarray(noise[0]), "a/ink": Image.fromarray(noise[1])}
-        one = self.build.write_atlas(sprites, tmp_path / "one")
-        other = self.build.write_atlas(dict(reversed(sprites.items())), tmp_path / "other")
-        assert one == other
-        for name in (ATLAS_PICTURE, ATLAS_INDEX):
-            assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
-        loaded = Atlas.load(tmp_path / "one").sprites["a/ink"]
-        assert loaded.tobytes() == Image.fromarray(noise[1]).convert("RGBa").tobytes()
-
-    def test_fit_crops_without_stretching(self) -> None:
-        picture = Image.new("RGBA", (200, 200), (0, 0, 0, 0))
-        picture.paste((255, 0, 0, 255), (10, 20, 110, 70))
-        box = self.build.fit(picture).getchannel("A").getbbox()
-        assert box == (2, 25, 94, 71)
-
-    def test_fit_refuses_an_empty_icon(self) -> None:
-        with pytest.raises(UserError, match="empty"):
-            self.build.fit(Image.new("RGBA", (32, 32), (0, 0, 0, 0)))
-
-    def test_vector_document_follows_aliases_and_paints_ink(self) -> None:
-        icons = {
-            "width": 32,
-            "height": 32,
-            "icons": {"dog": {"body": '<path fill="currentColor" d="M0 0h8v8H0z"/>'}},
-            "aliases": {"god": {"parent": "dog", "hFlip": True}, "turned": {"parent": "dog", "rotate": 1}},
-        }
-        straight = self.build.vector_document(icons, "dog")
-        assert self.build.INK in straight
-        assert "currentColor" not in straight
-        assert "scale(-1 1)" in self.build.vector_document(icons, "god")
-        with pytest.raises(UserError, match="turned"):
-            self.build.vector_document(icons, "turned")
-
-    def test_a_tarball_that_is_not_the_pinned_one_is_refused(self, tmp_path) -> None:
-        package = self.build.PACKAGES["ink"]
-        (tmp_path / package.tarball).write_bytes(b"something else")
-        with pytest.raises(UserError, match=package.sha256):
-            self.build.fetch(package, tmp_path)
-
-    def test_contact_sheet_shows_every_subject_and_style(self, world: World) -> None:
-        sheet = self.build.contact_sheet(world, size=16)
-        assert sheet.size == (3 * (110 + 5 * 16), -(-len(world.subjects) // 3) * 16)
-
-    def test_the_shipped_sprites_make_the_shipped_files_again(self, tmp_path) -> None:
-        index = AtlasIndex.model_validate_json((DATA_FOLDER / ATLAS_INDEX).read_text(encoding="utf-8"))
-        side, picture = index.size, Image.open(DATA_FOLDER / ATLAS_PICTURE)
-        sprites = {
-            key: picture.crop((column * side, row * side, (column + 1) * side, (row + 1) * side))
-            for key, (column, row) in index.sprites.items()
-        }
-        self.build.write_atlas(sprites, tmp_path)
-        for name in (ATLAS_PICTURE, ATLAS_INDEX):
-            assert (tmp_path / name).read_bytes() == (DATA_FOLDER / name).read_bytes()
-
-    @pytest.mark.slow
-    def test_the_shipped_atlas_can_be_rebuilt(self, tmp_path) -> None:
-        if shutil.which("npm") is None:
-            pytest.skip("needs npm and the network")
-        self.build.main(["--out", str(tmp_path)])
-        rebuilt, shipped = (json.loads((folder / ATLAS_INDEX).read_text()) for folder in (tmp_path, DATA_FOLDER))
-        assert rebuilt == shipped
-        assert (tmp_path / ATLAS_PICTURE).read_bytes() == (DATA_FOLDER / ATLAS_PICTURE).read_bytes()
