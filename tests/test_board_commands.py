@@ -104,9 +104,18 @@ def test_the_board_of_the_documentation_follows_from_the_checked_in_scores(call,
 @pytest.mark.parametrize("form", ["md", "json"])
 def test_checked_in_boards_follow_from_their_scores(call, tmp_path, folder, form):
     assert call("merge", folder, "--store", tmp_path / "s")[0] == 0
-    code, out, _ = call("leaderboard", folder.name, "-f", form, "--store", tmp_path / "s")
+    suite = json.loads((folder / "protocol.json").read_text(encoding="utf-8"))["suite"]["name"]
+    code, out, _ = call("leaderboard", suite, "-f", form, "--store", tmp_path / "s")
     assert code == 0
     assert out == (folder / f"board.{form}").read_text(encoding="utf-8")
+
+
+def test_the_checked_in_agreement_of_the_judges_follows_from_their_scores(call, tmp_path):
+    for name in ("emoji-quick", "emoji-quick-llava"):
+        assert call("merge", RESULTS / name, "--store", tmp_path / "s")[0] == 0
+    code, out, _ = call("agreement", "emoji-quick", "-f", "md", "--store", tmp_path / "s")
+    assert code == 0
+    assert out == (RESULTS / "emoji-quick-llava" / "agreement.md").read_text(encoding="utf-8")
 
 
 # ---------------------------------------------------------------- compare
