@@ -20,7 +20,7 @@ LAYERS = [
     {"run.plan"},
     {"run.effects", "run.faults"},
     {"run.stages"},
-    {"run.machine"},
+    {"run.machine", "run.scoring"},
     {"run.execute"},
     {"run.session", "run.cost", "results.table", "results.assemble", "stats", "testing", "checks", "lint", "scaffold"},
     {"results.publish", "results.merge"},

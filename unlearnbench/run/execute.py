@@ -244,7 +244,7 @@ class SerialExecutor:
                 wanted.append(key)
         if not wanted:
             return
-        from unlearnbench.run.stages import run_score
+        from unlearnbench.run.scoring import run_score
 
         self.reporter.begin("score", len(wanted), "tasks")
         evaluator = self.machine.judge(self.plan.judge)
@@ -252,7 +252,9 @@ class SerialExecutor:
             task = self.plan.scores[key]
             with self._task("score", key, task.question.concept) as folder:
                 if folder is not None:
-                    run_score(evaluator, task.question, self.store.folder("sample", task.sample), folder)
+                    lost = run_score(evaluator, task.question, self.store.folder("sample", task.sample), folder)
+                    if lost:
+                        self.reporter.note(f"{self.plan.judge.name} {lost}: {task.question.concept}")
             self.reporter.advance(1, task.question.concept)
         self.reporter.end()
 
@@ -267,7 +269,7 @@ class SerialExecutor:
                 wanted.append(key)
         if not wanted or self.plan.comparer is None:
             return
-        from unlearnbench.run.stages import run_comparison
+        from unlearnbench.run.scoring import run_comparison
 
         self.reporter.begin("compare", len(wanted), "tasks")
         evaluator = self.machine.judge(self.plan.comparer)

@@ -1,8 +1,7 @@
-"""The three stages that need torch: edit, sample, score. Each is a function of what is stored before it."""
+"""The stages that need the model: edit and sample. Each is a function of what is stored before it."""
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import platform
@@ -12,9 +11,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from PIL import Image
 
-from unlearnbench.api import Evaluator, Method, Question, Sample, Sampling, SetEvaluator
+from unlearnbench.api import Method, Sampling
 from unlearnbench.edits import EditFile, read_edit, write_edit
 from unlearnbench.identity import seed_of
 from unlearnbench.leaks import contained
@@ -37,8 +35,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 EDIT_FILE = "edit.safetensors"
 INDEX = "index.json"
-SCORES = "scores.json"
-COMPARED = "comparison.json"
 
 
 class Skipped(Exception):  # noqa: N818  an outcome, not an error
@@ -205,61 +201,6 @@ def run_sample(
     write_json(folder / INDEX, {"images": rows, "environment": environment(model) | {"batch_size": batch_size}})
 
 
-def run_score(evaluator: Evaluator[Any], question: Question, samples: Path, folder: Path) -> None:
-    """Ask the evaluator about every image of a stored sample task and write its answers.
-
-    Raises:
-        ValueError: the evaluator returned another number of scores than there are images.
-        OSError: the index of the samples cannot be read.
-    """
-    index = json.loads((samples / INDEX).read_text(encoding="utf-8"))["images"]
-    batch = [Sample(f"{r['slot']}-{r['seed']}", _open(samples / r["file"]), r["prompt"]) for r in index]
-    scores = evaluator.score(batch, question)
-    if len(scores) != len(batch):
-        raise ValueError(f"the evaluator returned {len(scores)} scores for {len(batch)} images")
-    rows = []
-    for row, score in zip(index, scores, strict=True):
-        # JSON knows no NaN: an unscored image is null here, and NaN again in the table.
-        p_yes = score.p_yes if math.isfinite(score.p_yes) else None
-        label = score.label if p_yes is not None else None
-        seen = score.model_dump(include={"attribute", "distance"}, exclude_defaults=True)
-        answers = {"p_yes": p_yes, "label": label, "answer": score.answer, **seen}
-        rows.append({"slot": row["slot"], "seed": row["seed"], **answers})
-    write_json(folder / SCORES, {"scores": rows})
-
-
-def run_comparison(
-    evaluator: SetEvaluator[Any], question: Question, edited: Path, reference: Path, folder: Path
-) -> None:
-    """Compare the images of a stored sample task with those of the unedited model, and write what was found.
-
-    Raises:
-        ValueError: the two are not paired seed by seed, or a metric has another number of values than there are images.
-        OSError: an index of samples cannot be read.
-    """
-    sets, places = [], []
-    for samples in (edited, reference):
-        index = json.loads((samples / INDEX).read_text(encoding="utf-8"))["images"]
-        places.append([(row["slot"], row["seed"]) for row in index])
-        sets.append([Sample(f"{r['slot']}-{r['seed']}", _open(samples / r["file"]), r["prompt"]) for r in index])
-    if places[0] != places[1]:
-        raise ValueError("the images are not those of the same prompts and seeds as the unedited model's")
-    found = evaluator.score_set(sets[0], sets[1], question)
-    for name, values in found.images.items():
-        if len(values) != len(places[0]):
-            raise ValueError(f"the set evaluator returned {len(values)} values of {name} for {len(places[0])} images")
-    rows = [
-        {"slot": slot, "seed": seed, **{name: _known(values[i]) for name, values in found.images.items()}}
-        for i, (slot, seed) in enumerate(places[0])
-    ]
-    write_json(folder / COMPARED, {"images": rows, "whole": {name: _known(v) for name, v in found.whole.items()}})
-
-
-def _known(value: float) -> float | None:
-    """Return a value as JSON knows it: null if it is not finite."""
-    return value if math.isfinite(value) else None
-
-
 def load_edit(folder: Path) -> EditFile:
     """Read the edit file of a stored edit."""
     return read_edit(folder / EDIT_FILE)
@@ -296,8 +237,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value if isinstance(value, str | int | float | bool | None) else str(value)
-
-
-def _open(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        return image.convert("RGB")
