@@ -17,6 +17,7 @@ LAYERS = [
     {"concepts", "weights", "run.several"},
     {"captions"},
     {"run.request", "run.look", "run.responses"},
+    {"run.protocol"},
     {"run.plan"},
     {"run.effects", "run.faults"},
     {"run.stages"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from unlearnbench.modelfiles import local_folder
 from unlearnbench.plugins import load_plugins
 from unlearnbench.progress import Reporter
 from unlearnbench.run.cost import describe, estimate
@@ -91,3 +92,28 @@ def test_what_is_absent_has_no_fingerprint(fake):
     assert not session.complete
     made = session.plan(["shift"], seed=0, dtype="float32")
     assert {task.model for task in made.edits.values()} == {made.judge.fingerprint} == {ABSENT}
+
+
+def test_a_dry_run_needs_nothing_that_a_method_reads_besides_and_downloads_nothing(fake, call, monkeypatch):
+    import fake_params
+    import huggingface_hub
+
+    calls = []
+
+    def snapshot(source, **options):
+        calls.append(options)
+        raise FileNotFoundError("not cached")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    monkeypatch.setattr(
+        fake_params.ShiftParams, "reads", lambda self, request: {"classifier": str(local_folder("no/classifier"))}
+    )
+    command = ("run", "letters-quick", "-m", "shift")
+    assert call(*command, "--dry-run")[0] == 0
+    assert calls
+    assert all(options["local_files_only"] for options in calls)
+    calls.clear()
+    code, _, err = call(*command)
+    assert code == 3
+    assert "no/classifier" in err
+    assert not all("local_files_only" in options for options in calls)

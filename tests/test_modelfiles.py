@@ -1,5 +1,6 @@
 """Where models are, which files count, and their digests."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from unlearnbench.modelfiles import (
     fingerprint_folder,
     local_folder,
     model_info,
+    nothing_downloaded,
     pipeline_files,
     resolve_folder,
     weight_files,
@@ -151,8 +153,9 @@ def test_what_is_downloaded_has_no_safety_checker_no_pickle_and_one_variant(fold
 @pytest.mark.parametrize("download", [True, False])
 def test_an_absent_model_is_a_missing_prerequisite(monkeypatch, download):
     calls = hub(monkeypatch, [FileNotFoundError("not cached"), ConnectionError("no network")])
-    with pytest.raises(PrerequisiteError, match="owner/name") as caught:
-        local_folder("owner/name", "abc", download=download)
+    fetching = contextlib.nullcontext() if download else nothing_downloaded()
+    with fetching, pytest.raises(PrerequisiteError, match="owner/name") as caught:
+        local_folder("owner/name", "abc")
     assert "hf download owner/name --revision abc" in two_lines(caught)[1]
     assert len(calls) == 1 + download
 

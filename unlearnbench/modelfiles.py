@@ -6,6 +6,8 @@ import json
 import os
 import re
 import sys
+from contextlib import contextmanager
+from contextvars import ContextVar
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from unlearnbench.spec import ModelSpec
 
+_DOWNLOADS: ContextVar[bool] = ContextVar("absent models are downloaded", default=True)
 File = tuple[str, Path]  # name within the model folder, and where it is
 
 WEIGHTS = {"unet": "diffusion_pytorch_model", "text_encoder": "model", "vae": "diffusion_pytorch_model"}
@@ -66,13 +69,22 @@ def resolve_folder(spec: ModelSpec, shipped: Mapping[str, Path]) -> Path | str:
     )
 
 
+@contextmanager
+def nothing_downloaded() -> Iterator[None]:
+    """Have `local_folder` find only what is on this machine, whoever calls it meanwhile."""
+    token = _DOWNLOADS.set(False)
+    try:
+        yield
+    finally:
+        _DOWNLOADS.reset(token)
+
+
 def local_folder(
     source: Path | str,
     revision: str | None = None,
     *,
     patterns: Sequence[str] = _PIPELINE,
     files: Callable[[Path], Sequence[File]] | None = None,
-    download: bool = True,
 ) -> Path:
     """Return the folder on this machine of what `resolve_folder` returned.
 
@@ -83,10 +95,9 @@ def local_folder(
         revision: git revision of a hub id.
         patterns: the files that are wanted; the default is a Stable Diffusion pipeline without a safety checker.
         files: lists the files that a complete folder has; default `pipeline_files`.
-        download: whether an absent model may be downloaded.
 
     Raises:
-        PrerequisiteError: the model is not in the cache, and cannot or may not be downloaded.
+        PrerequisiteError: the model is not in the cache, and cannot be downloaded, or may not (`nothing_downloaded`).
     """
     if isinstance(source, Path):
         return source
@@ -100,7 +111,7 @@ def local_folder(
         reason = "only part of it is in the cache"
     except (OSError, ValueError) as error:
         reason = type(error).__name__
-    if download:
+    if _DOWNLOADS.get():
         from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
         silent = not sys.stderr.isatty() and not are_progress_bars_disabled()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -97,30 +98,32 @@ def run_command(
     What is stored already is not made again: interrupt it, and the same command goes on. Exits with 1 if a task failed
     or an edit is not ok; the verdict on a control's edit does not count.
     """
+    from unlearnbench.modelfiles import nothing_downloaded
     from unlearnbench.plugins import load_plugins
     from unlearnbench.run.session import Session
 
     if control and not weights:
         raise UserError("--control is about a row of --weights, and there is none", "name the weights with --weights")
     plugins = load_plugins()
-    session = Session.open(
-        plugins,
-        suite or (OWN_CONCEPT_SUITE if concept_file else DEFAULT_SUITE),
-        concepts=concepts,
-        several=several,
-        concept_file=concept_file,
-        sampling_seeds=sampling_seeds,
-        model=model,
-        revision=revision,
-        evaluator=evaluator,
-        set_evaluator=set_evaluator,
-        captions=captions,
-        params=lambda others: parse_params(methods, others, params),
-        absent=dry_run,
-    )
-    for note in session.notes:
-        click.echo(f"note: {note}", err=True)
-    plan = session.plan(methods, seed=seed, dtype=dtype, weights=weights, label=label, control=control)
+    with nothing_downloaded() if dry_run else nullcontext():
+        session = Session.open(
+            plugins,
+            suite or (OWN_CONCEPT_SUITE if concept_file else DEFAULT_SUITE),
+            concepts=concepts,
+            several=several,
+            concept_file=concept_file,
+            sampling_seeds=sampling_seeds,
+            model=model,
+            revision=revision,
+            evaluator=evaluator,
+            set_evaluator=set_evaluator,
+            captions=captions,
+            params=lambda others: parse_params(methods, others, params),
+            absent=dry_run,
+        )
+        for note in session.notes:
+            click.echo(f"note: {note}", err=True)
+        plan = session.plan(methods, seed=seed, dtype=dtype, weights=weights, label=label, control=control)
     store = open_store(store_root)
     if dry_run:
         from unlearnbench.run.cost import describe

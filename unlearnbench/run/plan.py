@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from unlearnbench.errors import UserError
+from unlearnbench.errors import PrerequisiteError, UserError
 from unlearnbench.identity import digest
+from unlearnbench.run.protocol import protocol_fields
 from unlearnbench.run.request import make_question, make_request
 from unlearnbench.run.several import groups, label_of
-from unlearnbench.spec import Dtype, EditTask, Origin, Ref, Retained, SampleTask, ScoreTask, SetScoreTask, Suite
+from unlearnbench.spec import Dtype, EditTask, Origin, Ref, SampleTask, ScoreTask, SetScoreTask, Suite
 from unlearnbench.suites import controls_of, explain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from unlearnbench.api import Concept, ConceptDataset, MethodSpec, Params, Prompt, Question
+    from unlearnbench.api import Concept, ConceptDataset, MethodSpec, Params, Prompt, Question, Request
     from unlearnbench.captions import CaptionSet
     from unlearnbench.plugins import Entry, Plugins
 
@@ -125,6 +126,7 @@ def make_plan(
     dtype: Dtype,
     comparer: Judge | None = None,
     captions: CaptionSet | None = None,
+    absent: bool = False,
 ) -> Plan:
     """Make the plan of a run: the controls, then one edit for each method and forgotten concept.
 
@@ -141,8 +143,10 @@ def make_plan(
         dtype: arithmetic of the edit.
         comparer: the set evaluator; None = there is none.
         captions: what the set evaluator compares besides; None = nothing.
+        absent: what a method reads besides need not be on this machine; its edits have keys of their own then.
 
     Raises:
+        PrerequisiteError: what a method reads besides is not on this machine.
         UserError: a method or a parameter is unknown, two rows would have the same label, or what the suite calls a
             control is none.
     """
@@ -180,7 +184,7 @@ def make_plan(
                 model=model_fingerprint,
                 seed=method_seed,
                 dtype=dtype,
-                reads=dict(params.reads(request)),
+                reads=_reads(params, request, absent=absent),
             )
             key = task.key()
             plan.edits[key] = task
@@ -188,44 +192,14 @@ def make_plan(
     return plan
 
 
-def protocol_fields(
-    suite: Suite,
-    dataset: ConceptDataset,
-    judge: Judge,
-    model_fingerprint: str,
-    dtype: Dtype,
-    comparer: Judge | None = None,
-    captions: CaptionSet | None = None,
-) -> dict[str, Any]:
-    """Return what two rows must share to stand on the same board."""
-    return {
-        "suite": suite.name,
-        "version": suite.version,
-        "model": model_fingerprint,
-        "forget": [label_of(group, suite) for group in groups(suite)],
-        "evaluate": list(suite.evaluate),
-        **({} if suite.task == "erase" else {"task": suite.task}),
-        "prompts": {c: [p.model_dump() for p in dataset.prompts(c)] for c in suite.evaluate},
-        "questions": {c: make_question(dataset, dataset.concepts[c], suite.task).model_dump() for c in suite.evaluate},
-        "overlaps": {c: list(dataset.concepts[c].overlaps) for c in suite.forget},
-        "neighbours": {c: list(dataset.concepts[c].neighbours) for c in suite.evaluate},
-        "seeds": list(suite.seeds),
-        **({} if suite.retain == Retained() else {"retain": suite.retain.model_dump(mode="json")}),
-        "sampler": suite.sampler.model_dump(),
-        "dtype": dtype,
-        "judge": _identified(judge),
-        **({} if comparer is None else {"set_evaluator": _identified(comparer)}),
-        **({} if captions is None else {"captions": captions.identified(suite.seeds[0])}),
-    }
-
-
-def _identified(judge: Judge) -> dict[str, Any]:
-    return {
-        "name": judge.name,
-        "origin": judge.origin.model_dump(),
-        "params": judge.params.model_dump(mode="json"),
-        "fingerprint": judge.fingerprint,
-    }
+def _reads(params: Params, request: Request, *, absent: bool) -> dict[str, str]:
+    """Return the digests of what a method reads besides; none if it is not here, and need not be."""
+    try:
+        return dict(params.reads(request))
+    except PrerequisiteError:
+        if not absent:
+            raise
+        return {}
 
 
 def _add_cells(plan: Plan, dataset: ConceptDataset, label: str, group: Sequence[str], edit: str | None) -> None:

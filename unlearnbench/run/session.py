@@ -36,6 +36,7 @@ class Session:
         place: folder of the model; None if it is not on this machine, and need not be.
         notes: what a user may want to know: what a concept file lacks, what is not on this machine.
         complete: whether model and judge are on this machine; a plan without them has keys of its own.
+        absent: whether what methods read besides need not be on this machine either.
         comparer: the set evaluator; None = the suite has none.
         captions: what it compares besides, without those that name a forgotten concept; None = nothing.
     """
@@ -50,6 +51,7 @@ class Session:
     complete: bool = True
     comparer: Judge | None = None
     captions: CaptionSet | None = None
+    absent: bool = False
 
     @classmethod
     def open(
@@ -84,7 +86,7 @@ class Session:
             set_evaluator: None = the suite's, which may be none.
             captions: file of captions that the set evaluator compares besides; None = there is none.
             params: given the names of evaluator and set evaluator, the parameters of each plugin.
-            absent: model and judge need not be on this machine, and a model is not downloaded: enough for an estimate.
+            absent: model and judge need not be on this machine: enough for an estimate.
 
         Raises:
             UserError: a name is unknown, or a parameter is wrong.
@@ -116,7 +118,7 @@ class Session:
         missing: list[str] = []
         folder: Path | None = None
         try:
-            folder = local_folder(source, loaded.model.revision, download=not absent)
+            folder = local_folder(source, loaded.model.revision)
         except PrerequisiteError:
             if not absent:
                 raise
@@ -144,7 +146,7 @@ class Session:
             notes += (f"{fewer} of {len(read.captions)} captions name a forgotten concept, and are left out",)
         return cls(
             plugins, loaded, dataset, judge, folder, given, (*notes, *missing), complete=not missing, comparer=comparer,
-            captions=kept,
+            captions=kept, absent=absent,
         )  # fmt: skip
 
     @property
@@ -193,6 +195,7 @@ class Session:
             dtype=dtype,
             comparer=self.comparer,
             captions=self.captions,
+            absent=self.absent,
         )
 
     def machine(self, *, device: str, dtype: Dtype, batch_size: int) -> Machine:
