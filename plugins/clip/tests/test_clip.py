@@ -223,3 +223,32 @@ def test_a_judge_without_weights_is_a_missing_prerequisite(monkeypatch, tmp_path
 def test_a_template_has_one_place(template):
     with pytest.raises(ValidationError, match="exactly one"):
         ClipParams(template=template)
+
+
+# ---------------------------------------------------------------- real shapes
+@pytest.mark.slow  # 1.7 GB
+def test_a_model_with_the_shapes_of_vit_l_14_answers(tmp_path):
+    """Every size of openai/clip-vit-large-patch14, with random weights, and images of 512 px."""
+    from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPTextConfig, CLIPVisionConfig
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    tokenizer = CLIPProcessor.from_pretrained(tiny_clip(tmp_path / "tiny")).tokenizer
+    text = CLIPTextConfig(
+        hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, vocab_size=49408,
+        projection_dim=768, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    vision = CLIPVisionConfig(
+        hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, image_size=224,
+        patch_size=14, projection_dim=768,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=768))
+    assert sum(p.numel() for p in model.parameters()) == 427_616_513  # as published
+    model.save_pretrained(tmp_path / "large")
+    size = {"height": 224, "width": 224}
+    CLIPProcessor(CLIPImageProcessorPil(size=size, crop_size=size), tokenizer).save_pretrained(tmp_path / "large")
+    del model
+    samples = pictures(3, size=512)
+    found = [score.p_yes for score in ready(tmp_path / "large", batch_size=2).score(samples, QUESTION)]
+    assert found == pytest.approx(expected(tmp_path / "large", samples)[:, 0].tolist(), abs=1e-5)
