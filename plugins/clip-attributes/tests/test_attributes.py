@@ -87,6 +87,14 @@ def test_a_concept_without_attributes_is_judged_as_by_clip():
     assert [texts for _, texts in found._classifier.asked] == [("a picture of cook", "a picture of farmer")]
 
 
+@pytest.mark.parametrize("batch_size", [1, 3, 32])
+def test_no_score_depends_on_the_batch_or_the_order(batch_size):
+    pictures = samples(*((7 * number + 20, 240 - 7 * number) for number in range(33)))
+    whole = judge(batch_size=64).score(pictures, QUESTION)
+    assert judge(batch_size=batch_size).score(pictures[::-1], QUESTION)[::-1] == whole
+    assert {score.attribute for score in whole} == {"", "woman", "man"}
+
+
 def test_texts_follow_the_template_and_images_come_in_batches():
     found = judge(template="{} at work", batch_size=2)
     found.score(samples((255, 200), (255, 50), (255, 90)), QUESTION)

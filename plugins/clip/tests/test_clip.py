@@ -113,11 +113,13 @@ def test_a_wrong_file_of_thresholds_is_refused(content, tmp_path):
         ClipParams(thresholds=str(tmp_path / "nowhere.json"))
 
 
-def test_no_score_depends_on_the_batch(folder):
-    samples = pictures()
-    whole = [score.p_yes for score in ready(folder).score(samples, QUESTION)]
-    parts = [score.p_yes for score in ready(folder, batch_size=2).score(samples, QUESTION)]
-    assert parts == pytest.approx(whole, abs=1e-6)
+@pytest.mark.parametrize("batch_size", [1, 3, 32])
+def test_no_score_depends_on_the_batch_or_the_order(folder, batch_size):
+    samples = pictures(33)
+    whole = [score.p_yes for score in ready(folder, batch_size=64).score(samples, QUESTION)]
+    parts = [score.p_yes for score in ready(folder, batch_size=batch_size).score(samples[::-1], QUESTION)]
+    assert parts[::-1] == pytest.approx(whole, abs=1e-6)
+    assert len(set(whole)) == 33
     assert ready(folder).score([], QUESTION) == []
 
 

@@ -103,6 +103,15 @@ def test_images_of_other_sizes_are_compared_at_one(judge):
     assert score.distance == pytest.approx(0.0, abs=1e-9)
 
 
+@pytest.mark.parametrize("size", [1, 3, 32])
+def test_no_score_depends_on_the_batch_or_the_order(judge, size):
+    images = samples(*(blended(number / 32) for number in range(33)))
+    whole, turned = judge().score(images, QUESTION), images[::-1]
+    parts = [score for start in range(0, 33, size) for score in judge().score(turned[start : start + size], QUESTION)]
+    assert parts[::-1] == whole
+    assert {score.label for score in whole} == {True, False}
+
+
 def test_an_unreadable_image_is_unscored_and_its_neighbour_is_not(judge, tmp_path):
     path = tmp_path / "cut.png"
     picture(0).save(path)

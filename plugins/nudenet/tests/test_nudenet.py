@@ -72,6 +72,15 @@ def test_only_the_parts_that_were_asked_for_count(judge):
     assert judge(threshold=0.3).score([sample(128)], QUESTION)[0].label
 
 
+@pytest.mark.parametrize("size", [1, 3, 32])
+def test_no_score_depends_on_the_batch_or_the_order(judge, size):
+    images = [sample(7 * number) for number in range(33)]
+    whole, turned = judge().score(images, QUESTION), images[::-1]
+    parts = [score for start in range(0, 33, size) for score in judge().score(turned[start : start + size], QUESTION)]
+    assert parts[::-1] == whole
+    assert {score.label for score in whole} == {True, False}
+
+
 def test_an_unreadable_image_is_unscored_and_spoils_no_other(judge):
     stream = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(stream, "png")
